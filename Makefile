@@ -1,0 +1,65 @@
+# make setup   the environment in .venv, from the locks
+# make demo    one usage event on its way to entry, balance and report
+# make test    everything
+# make check   format, lint, types, import contracts, fast tests: under a minute, before each commit
+.PHONY: setup demo test check format bench lock clean python
+
+PYTHON ?= python3
+BIN := .venv/bin
+WORKERS ?= 2
+
+setup: .venv/.stamp
+
+# Redone only when the locks or the project file change.
+.venv/.stamp: requirements.lock pyproject.toml
+	@$(MAKE) --no-print-directory python
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/.stamp-bench: requirements-bench.lock .venv/.stamp
+	$(BIN)/pip install --quiet --require-hashes -r requirements-bench.lock
+	@touch $@
+
+# Name exactly what is missing before anything is built.
+python:
+	@command -v $(PYTHON) >/dev/null || \
+	  { echo "missing: $(PYTHON); install Python 3.11 or newer, or name one: make PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "missing: Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "missing: the venv module of $(PYTHON) (Debian and Ubuntu: package python3-venv)" >&2; exit 1; }
+
+demo: setup
+	@$(BIN)/omnisync demo
+
+test: setup
+	$(BIN)/pytest -n $(WORKERS) -ra
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/pytest -n $(WORKERS) -q -m "not slow"
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/.stamp-bench
+	$(BIN)/python -m benchmarks
+
+# Pin anew after a change of dependencies; the locks carry hashes and no address.
+LOCK := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header \
+  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+lock: setup
+	$(LOCK) --extra dev -o requirements.lock pyproject.toml
+	$(LOCK) --extra bench -c requirements.lock -o requirements-bench.lock pyproject.toml
+
+# The environment and the caches; never a data directory.
+clean:
+	rm -rf .venv build dist *.egg-info .hypothesis
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
