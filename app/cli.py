@@ -1,0 +1,78 @@
+"""The command line: `omnisync`. Data on standard output, talk on standard error.
+
+Exit status: 0 done, 1 refused or broken, 2 usage, 3 breaks found.
+"""
+
+import sys
+
+import click
+
+from app.books import BooksExist, BooksMissing
+from app.commands import ask, check, trace, write
+from app.settings import read_settings
+from app.traces.alibaba import TraceMalformed
+from events.killpoints import arm
+from events.log import LogFault
+from ledger.errors import LedgerInvariantBroken, ParametersInvalid
+from projections.position import AtRefused
+from projections.project import ProjectionMoved
+
+__all__ = ["cli", "main"]
+
+# What a user can cause and mend; anything else is a bug and shows its trace.
+EXPECTED = (
+    AtRefused,
+    BooksExist,
+    BooksMissing,
+    LedgerInvariantBroken,
+    LogFault,
+    ParametersInvalid,
+    ProjectionMoved,
+    TraceMalformed,
+    OSError,
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="omnisync-ledger")
+def cli() -> None:
+    """Keep the books of a compute network that nobody has to trust.
+
+    \b
+    $ omnisync init --preset omnisync --data B
+    $ omnisync trace alibaba PODS --nodes NODES --price-per-gpu-hour 0.35 | omnisync ingest - --data B
+    $ omnisync run --once --data B
+    $ omnisync report jobs --data B
+    """
+
+
+for command in (
+    write.init,
+    write.ingest,
+    trace.trace,
+    write.run,
+    ask.balance,
+    ask.history,
+    ask.supply,
+    ask.report,
+    check.verify,
+    check.rebuild,
+):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run a command; name what was refused or broken in one line."""
+    settings = read_settings()
+    if settings.kill_at:
+        step, _, times = settings.kill_at.partition(":")
+        arm(step, int(times or 1))
+    try:
+        cli()
+    except BrokenPipeError:
+        # The reader of our output has gone: `omnisync … | head`.
+        sys.stderr.close()
+        sys.exit(1)
+    except EXPECTED as error:
+        click.echo(f"omnisync: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,1 @@
+"""The commands of `omnisync`, by what they are for."""

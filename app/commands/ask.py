@@ -1,0 +1,165 @@
+"""Commands that ask the projections: balance, history, supply, report."""
+
+from typing import Any
+
+import click
+
+from app.books import Books
+from app.options import at_option, books_option
+from app.render import Answer, format_options, render
+from ledger.parameters import Parameters
+from projections.position import format_position
+from projections.read import read_balances, read_history, read_position, read_supply
+from projections.reports import report_burns, report_jobs, report_refused
+
+__all__ = ["balance", "history", "report", "supply"]
+
+
+@click.command()
+@click.argument("account", required=False)
+@books_option
+@at_option
+@format_options
+def balance(account: str | None, books: Books, at: str | None, form: str, as_json: bool) -> None:
+    """Show what each account holds, now or at a past position.
+
+    ACCOUNT is a name, or the beginning of names up to a colon (`consumer:`).
+
+    \b
+    $ omnisync balance fee:accrued --data B
+    account      vault   asset  debits  credits  balance
+    """
+    with books.engine().connect() as connection:
+        position = read_position(connection, at)
+        balances = read_balances(connection, position, account)
+    rows = [
+        [line.key.account, line.key.vault, line.key.asset, line.debits, line.credits, line.net] for line in balances
+    ]
+    columns = ["account", "vault", "asset", "debits", "credits", "balance"]
+    data = {
+        "position": format_position(position),
+        "balances": [dict(zip(columns, [*row[:3], *map(str, row[3:])], strict=True)) for row in rows],
+    }
+    render(Answer(data, columns, rows, [_standing(position)]), form, as_json, books.parameters().unit.decimals)
+
+
+@click.command()
+@click.argument("account")
+@books_option
+@at_option
+@format_options
+def history(account: str, books: Books, at: str | None, form: str, as_json: bool) -> None:
+    """Show what moved an account, with its running balance.
+
+    Accounts that nearly every entry moves (fees, burns, the outside) have one row per record.
+
+    \b
+    $ omnisync history consumer:alibaba-LS --data B
+    """
+    with books.engine().connect() as connection:
+        position = read_position(connection, at)
+        movements = list(read_history(connection, position, account))
+    columns = ["occurred_at", "event", "subject", "vault", "asset", "debit", "credit", "balance", "position"]
+    rows = [
+        [
+            line.occurred_at,
+            line.kind,
+            line.subject,
+            line.key.vault,
+            line.key.asset,
+            line.debit,
+            line.credit,
+            line.balance,
+            f"{line.log}:{line.sequence + 1}",
+        ]
+        for line in movements
+    ]
+    amounts = {"debit", "credit", "balance"}
+    data = {
+        "account": account,
+        "position": format_position(position),
+        "movements": [
+            {name: str(cell) if name in amounts else cell for name, cell in zip(columns, row, strict=True)}
+            for row in rows
+        ],
+    }
+    render(Answer(data, columns, rows, [_standing(position)]), form, as_json, books.parameters().unit.decimals)
+
+
+@click.command()
+@books_option
+@at_option
+@format_options
+def supply(books: Books, at: str | None, form: str, as_json: bool) -> None:
+    """Show the supply by class; the classes sum to the total exactly.
+
+    \b
+    $ omnisync supply --data B
+    """
+    parameters = books.parameters()
+    with books.engine().connect() as connection:
+        position = read_position(connection, at)
+        measured = read_supply(connection, position, parameters.unit.asset)
+    names = (
+        "issued", "burned", "total", "locked", "held", "pending_burn", "escrowed", "owed", "outside",
+        "circulating", "liquid",
+    )  # fmt: skip
+    amounts = {name: getattr(measured, name) for name in names} | {"max": int(parameters.unit.cap)}
+    data = {
+        "asset": measured.asset,
+        "decimals": parameters.unit.decimals,
+        "position": format_position(position),
+        **{name: str(amount) for name, amount in amounts.items()},
+        **_reservations(parameters, ("genesis", "unit.cap", "unit.decimals")),
+    }
+    notes = [_standing(position), *_notes(data)]
+    render(
+        Answer(data, ["class", measured.asset], [list(item) for item in amounts.items()], notes),
+        form,
+        as_json,
+        parameters.unit.decimals,
+    )
+
+
+@click.command()
+@click.argument("kind", type=click.Choice(["jobs", "burns", "refused"]))
+@books_option
+@click.option("--period", metavar="2026Q4", help="Only the epochs of a quarter.")
+@format_options
+def report(kind: str, books: Books, period: str | None, form: str, as_json: bool) -> None:
+    """Report on jobs, burns and fees per epoch, or what was refused.
+
+    \b
+    $ omnisync report jobs --data B
+    """
+    parameters = books.parameters()
+    with books.engine().connect() as connection:
+        position = read_position(connection, None)
+        found = {"jobs": report_jobs, "burns": report_burns, "refused": report_refused}[kind](connection, period)
+    data: dict[str, Any] = {
+        "report": kind,
+        "period": period or "all",
+        "asset": parameters.unit.asset,
+        "decimals": parameters.unit.decimals,
+        "position": format_position(position),
+        **found.data(),
+        **_reservations(parameters, ("job.fee_bps",)),
+    }
+    answer = Answer(data, found.columns, found.rows, [_standing(position), *_notes(data)])
+    render(answer, form, as_json, parameters.unit.decimals if kind != "refused" else None)
+
+
+def _standing(position: dict[str, int]) -> str:
+    return f"at {format_position(position)}"
+
+
+def _reservations(parameters: Parameters, keys: tuple[str, ...]) -> dict[str, Any]:
+    """What an answer rests on that no source states or no chain proves."""
+    return {"assumed": [key for key in keys if key in parameters.assumed], "unproven": ["deposits"]}
+
+
+def _notes(data: dict[str, Any]) -> list[str]:
+    return [
+        *([f"assumed parameters: {', '.join(data['assumed'])}"] if data["assumed"] else []),
+        "unproven: deposits are declared, not seen on a chain",
+    ]

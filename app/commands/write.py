@@ -1,0 +1,182 @@
+"""Commands that create books and take facts in: init, ingest, run."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from app.books import Books
+from app.facts import Producer, to_line
+from app.options import books_option, instant
+from app.render import print_json, progress, say
+from ledger.parameters import parameters_from_toml
+from settlement.ingest import Receipt, catch_up
+from settlement.intake import Intake
+from settlement.lines import Line, read_chunks
+
+__all__ = ["ingest", "init", "load_preset", "run"]
+
+PRESETS = Path(__file__).resolve().parents[2] / "ledger" / "presets"
+# How long `run` waits before it looks again when there was nothing to do.
+IDLE_SECONDS = 0.2
+REFUSED_SHOWN_MAX = 20
+
+
+@click.command()
+@books_option
+@click.option("--preset", default="omnisync", show_default=True, help="A preset's name, or a TOML file.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def init(books: Books, preset: str, as_json: bool) -> None:
+    """Create books with a parameter set and its genesis.
+
+    \b
+    $ omnisync init --preset omnisync --data B
+    created books of omnisync in B, parameters f3f1556be59c
+    """
+    parameters = load_preset(preset)
+    params_hash = books.create(parameters)
+    if as_json:
+        print_json({"network": parameters.network, "params_hash": params_hash, "data": str(books.folder)})
+    else:
+        click.echo(f"created books of {parameters.network} in {books.folder}, parameters {params_hash[:12]}")
+
+
+def load_preset(name: str):  # type: ignore[no-untyped-def]
+    """Read a parameter set by preset name or file. Raises: ParametersInvalid, click.BadParameter."""
+    path = PRESETS / f"{name}.toml" if "/" not in name and not name.endswith(".toml") else Path(name)
+    if not path.exists():
+        known = ", ".join(sorted(preset.stem for preset in PRESETS.glob("*.toml")))
+        raise click.BadParameter(f"{name!r} is neither a file nor a preset; presets are {known}")
+    return parameters_from_toml(path.read_text(encoding="utf-8"))
+
+
+@click.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
+@books_option
+@click.option("--strict", is_flag=True, help="Refuse the whole file where one line is refused.")
+@click.option("--receipts", is_flag=True, help="Print a JSON line as each batch becomes durable.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def ingest(file: str, books: Books, strict: bool, receipts: bool, as_json: bool) -> None:
+    """Append the facts of a file of CloudEvents, one JSON object per line.
+
+    Good lines are kept beside bad ones; each bad line is named with its number and reason, and is itself kept in the facts
+    log. A file that was ingested before changes nothing. Exit status 1 where a line was refused.
+
+    \b
+    $ omnisync ingest facts.jsonl --data B
+    17812 lines: 17812 accepted, 0 duplicates, 0 refused; durable up to facts/0:17833
+    """
+    source = "stdin" if file == "-" else Path(file).name
+    size = None if file == "-" else Path(file).stat().st_size
+    descriptor = sys.stdin.fileno() if file == "-" else os.open(file, os.O_RDONLY)
+    total = Receipt(0, 0, 0, (), 0)
+    with progress("ingest", size) as advance:
+        chunks = _counted(read_chunks(descriptor), advance)
+        for receipt in [books.ingest_whole(chunks, source)] if strict else books.ingest(chunks, source):
+            total = _add(total, receipt)
+            if receipts:
+                print_json(_receipt_data(receipt), line=True)
+    _report(total, source, as_json, strict)
+
+
+def _counted(chunks: Iterator[list[Line]], advance):  # type: ignore[no-untyped-def]
+    for chunk in chunks:
+        yield chunk
+        advance(sum(line.length + 1 for line in chunk))
+
+
+def _add(total: Receipt, receipt: Receipt) -> Receipt:
+    return Receipt(
+        total.lines + receipt.lines,
+        total.accepted + receipt.accepted,
+        total.duplicates + receipt.duplicates,
+        total.refused + receipt.refused,
+        receipt.position,
+    )
+
+
+def _receipt_data(receipt: Receipt) -> dict[str, object]:
+    return {
+        "lines": receipt.lines,
+        "accepted": receipt.accepted,
+        "duplicates": receipt.duplicates,
+        "refused": [
+            {"line": line.number, "reason": line.refusal.reason.value, "detail": line.refusal.detail}
+            for line in receipt.refused
+        ],
+        "position": f"facts/0:{receipt.position}",
+    }
+
+
+def _report(total: Receipt, source: str, as_json: bool, strict: bool) -> None:
+    for line in total.refused[:REFUSED_SHOWN_MAX]:
+        say(f"{source}:{line.number}: {line.refusal.reason.value}: {line.refusal.detail}")
+    if len(total.refused) > REFUSED_SHOWN_MAX:
+        say(f"and {len(total.refused) - REFUSED_SHOWN_MAX} more; `omnisync report refused` lists them")
+    if as_json:
+        print_json(_receipt_data(total))
+    else:
+        kept = "the file was refused whole, nothing was kept" if strict and total.refused else ""
+        click.echo(
+            kept
+            or f"{total.lines} lines: {total.accepted} accepted, {total.duplicates} duplicates, "
+            f"{len(total.refused)} refused; durable up to facts/0:{total.position}"
+        )
+    if total.refused:
+        raise SystemExit(1)
+
+
+@click.command()
+@books_option
+@click.option("--once", is_flag=True, help="Stop when everything that is there is settled and projected.")
+@click.option(
+    "--close-until",
+    metavar="TIME",
+    callback=instant,
+    help="Mark all streams up to TIME first: closes the epochs before it.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON (with --once).")
+def run(books: Books, once: bool, close_until: int | None, as_json: bool) -> None:
+    """Settle what was reported, and project it; go on until stopped.
+
+    \b
+    $ omnisync run --once --data B
+    settled 14432 decisions, folded 14432
+    """
+    if close_until is not None:
+        _mark_all(books, close_until)
+    stopping: list[int] = []
+    with books.settlers() as settlers:
+        if not once:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda received, _frame: stopping.append(received))
+            say("settling; stop with Ctrl-C")
+        decided = folded = 0
+        while True:
+            with progress("settle") as settled, progress("project") as projected:
+                did = settlers.run(settled, projected)
+            decided, folded = decided + did[0], folded + did[1]
+            if once or stopping:
+                break
+            if not any(did):
+                time.sleep(IDLE_SECONDS)
+    if as_json:
+        print_json({"decided": decided, "folded": folded})
+    else:
+        click.echo(f"settled {decided} decisions, folded {folded}")
+
+
+def _mark_all(books: Books, until: int) -> None:
+    """Mark each registered stream at each midnight up to a time, and there: by order of the operator."""
+    intake = Intake()
+    catch_up(intake, books.facts())
+    for stream, mark in sorted(intake.time.marks.items()):
+        operator = Producer("operator", stream)
+        facts = [*operator.marks(mark, until), operator.mark(until)] if until > mark else []
+        lines = [Line(number, to_line(fact).rstrip(b"\n"), 1) for number, fact in enumerate(facts, 1)]
+        for receipt in books.ingest(iter([lines]), "operator"):
+            assert not receipt.refused, receipt.refused[0]

@@ -1,0 +1,1 @@
+"""Importers of real cluster traces: each turns rows into facts that need nothing else."""

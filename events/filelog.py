@@ -1,0 +1,296 @@
+"""The embedded log: a folder of append-only text files, one fsync per batch.
+
+    file   := frame*                      named by the sequence of its first record
+    frame  := "record " length(10) " " crc32(8) " " check(8) LF  record       (see `events.record`)
+
+`crc32` is that of the record's bytes, `check` that of the frame line before it, so that a damaged length is seen as
+damage and not as the end of the file. Holds:
+
+- acknowledged means: written and synced. After a crash only a last frame that is *short* is cut; it was never
+  acknowledged. Whatever else does not check raises LogDamaged with its place, and nothing is cut.
+- a reader beside the writer sees whole frames only, and stops before one that is still being written.
+- a record's root is checked against all leaves before it when the log is opened for writing, and by `root`.
+"""
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+from zlib import crc32
+
+import msgspec
+
+from events.killpoints import reach
+from events.log import LogBusy, LogDamaged, LogFault, LogFull
+from events.merkle import Tree
+from events.record import Basis, Record, RecordMalformed, build_header, pack, unpack
+
+__all__ = ["FRAME_BYTES", "SEGMENT_BYTES_MAX", "FileLog", "hold_lock"]
+
+FRAME_BYTES = len(b"record 0000000000 00000000 00000000\n")
+# A new file is begun behind this size, so that old ones can be sealed, copied and checked one by one.
+SEGMENT_BYTES_MAX = 256 * 1024 * 1024
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class _Cursor(NamedTuple):
+    """A place between two records: its position, its file, the byte within the file."""
+
+    position: int
+    path: Path | None
+    offset: int
+
+
+class FileLog:
+    """A log in a folder. Open it `writable` in one process at a time (see `hold_lock`)."""
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        *,
+        writable: bool = False,
+        segment_bytes_max: int = SEGMENT_BYTES_MAX,
+    ) -> None:
+        """Open; where writable, check the whole log and cut a torn tail. Raises: LogDamaged."""
+        self.name = name
+        self.cut_bytes = 0
+        self._folder = folder
+        self._segment_bytes_max = segment_bytes_max
+        self._tree = Tree()
+        self._checked = self._seen = _Cursor(0, None, 0)
+        self._file: int | None = None
+        self._faulted = False
+        self._writable = writable
+        if writable:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._check()
+            self._open_tail()
+
+    def append(
+        self,
+        lines: Sequence[bytes],
+        recorded_at: str,
+        network_time: str | None = None,
+        basis: tuple[Basis, ...] = (),
+    ) -> Record:
+        """Make one batch durable, then return its record. Raises: LogFull, LogFault."""
+        if self._faulted or not self._writable:
+            raise LogFault(f"{self.name}: closed for writing; open it again")
+        header = build_header(self._tree.size, lines, recorded_at, network_time, basis)
+        tree = self._tree.copy()
+        tree.extend(Record(header, tuple(lines)).leaves())
+        header = msgspec.structs.replace(header, root=tree.root().hex())
+        record = Record(header, tuple(lines))
+        data = pack(record)
+        self._write(frame(data), data, record.sequence)
+        self._tree = tree
+        cursor = self._checked
+        self._checked = cursor._replace(position=record.end, offset=cursor.offset + FRAME_BYTES + len(data))
+        return record
+
+    def read(self, position: int = 0) -> Iterator[Record]:
+        """Yield the records that end behind `position`, up to the last whole one. Raises: LogDamaged."""
+        cursor = self._seen if self._seen.position <= position else _Cursor(0, None, 0)
+        if cursor.path is None:
+            cursor = self._segment_before(position)
+        for record, after in self._scan(cursor):
+            self._seen = after
+            if record.end > position:
+                yield record
+
+    def end(self) -> int:
+        """Return the position behind the last whole record. Raises: LogDamaged."""
+        self._check()
+        return self._tree.size
+
+    def root(self) -> bytes:
+        """Return the tree's root at `end`. Raises: LogDamaged."""
+        self._check()
+        return self._tree.root()
+
+    def close(self) -> None:
+        """Give back the file."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+        self._faulted = True
+
+    def sync(self) -> None:
+        """Make durable what a reader can see, so that it may build on it: the writer may not have synced yet."""
+        segments = self._segments()
+        for path in segments[-1:]:
+            file = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(file)
+            finally:
+                os.close(file)
+
+    # --- writing ---
+
+    def _write(self, head: bytes, data: bytes, sequence: int) -> None:
+        if self._checked.offset >= self._segment_bytes_max or self._file is None:
+            self._begin_segment(sequence)
+        assert self._file is not None
+        try:
+            # 1 announce the record, 2 write it, 3 make both durable; the caller acknowledges.
+            _write_all(self._file, head)
+            reach("append.1-frame-written")
+            _write_all(self._file, data)
+            reach("append.2-record-written")
+            os.fsync(self._file)
+            reach("append.3-synced")
+        except OSError as error:
+            self._take_back(error)
+
+    def _take_back(self, error: OSError) -> None:
+        """Undo a failed append. After a failed sync nothing is known of the file: write no more."""
+        assert self._file is not None
+        if error.errno not in _NO_SPACE:
+            self._faulted = True
+            raise LogFault(f"{self.name}: {error.strerror}") from error
+        os.ftruncate(self._file, self._checked.offset)
+        os.lseek(self._file, self._checked.offset, os.SEEK_SET)
+        raise LogFull(f"{self.name}: {error.strerror}; nothing of the batch was kept") from error
+
+    def _begin_segment(self, sequence: int) -> None:
+        if self._file is not None:
+            os.close(self._file)
+        path = self._folder / f"{sequence:020d}.log"
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        folder = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+        self._checked = _Cursor(sequence, path, 0)
+
+    def _open_tail(self) -> None:
+        """Cut a short last frame, then stand behind the last whole record."""
+        segments = self._segments()
+        if not segments:
+            return
+        path = segments[-1]
+        offset = self._checked.offset if self._checked.path == path else 0
+        self._file = os.open(path, os.O_WRONLY)
+        self.cut_bytes = os.fstat(self._file).st_size - offset
+        if self.cut_bytes:
+            os.ftruncate(self._file, offset)
+            os.fsync(self._file)
+        os.lseek(self._file, offset, os.SEEK_SET)
+        self._checked = _Cursor(self._tree.size, path, offset)
+
+    # --- reading ---
+
+    def _segments(self) -> list[Path]:
+        return sorted(self._folder.glob("[0-9]*.log"))
+
+    def _segment_before(self, position: int) -> _Cursor:
+        """Stand at the last file that begins at or before `position`."""
+        before = [path for path in self._segments() if int(path.stem) <= position]
+        return _Cursor(int(before[-1].stem), before[-1], 0) if before else _Cursor(0, None, 0)
+
+    def _check(self) -> None:
+        """Go on with the tree to the last whole record, comparing each root."""
+        for record, after in self._scan(self._checked):
+            self._tree.extend(record.leaves())
+            if self._tree.root().hex() != record.header.root:
+                path = after.path
+                assert path is not None
+                raise LogDamaged(self.name, path.name, self._checked.offset, record.sequence, "root differs")
+            self._checked = after
+
+    def _scan(self, cursor: _Cursor) -> Iterator[tuple[Record, _Cursor]]:
+        """Yield records from a cursor on, each with the cursor behind it; stop before a short last frame."""
+        segments = self._segments()
+        if cursor.path is not None:
+            segments = [path for path in segments if path >= cursor.path]
+        position = cursor.position
+        for number, path in enumerate(segments):
+            offset = cursor.offset if path == cursor.path else 0
+            if offset == 0 and int(path.stem) != position:
+                fault = f"file begins at {int(path.stem)}, expected {position}"
+                raise LogDamaged(self.name, path.name, 0, position, fault)
+            last = number == len(segments) - 1
+            with path.open("rb") as file:
+                file.seek(offset)
+                while (data := self._read_frame(file.read, path, offset, position, last)) is not None:
+                    record = self._unpack(data, path, offset, position)
+                    offset += FRAME_BYTES + len(data)
+                    position = record.end
+                    yield record, _Cursor(position, path, offset)
+
+    def _read_frame(self, read: "_Read", path: Path, offset: int, position: int, last: bool) -> bytes | None:
+        """Return the next record's bytes, or None at the end of the file; a short frame is an end only in the last."""
+        head = read(FRAME_BYTES)
+        if head == b"":
+            return None
+        fault = None
+        if len(head) == FRAME_BYTES:
+            length, checksum, fault = _parse_frame(head)
+            if fault is None:
+                data = read(length)
+                if len(data) == length:
+                    if crc32(data) == checksum:
+                        return data
+                    fault = "crc32 differs"
+        if fault is None:
+            if last:
+                return None
+            fault = "file ends within the record"
+        raise LogDamaged(self.name, path.name, offset, position, fault)
+
+    def _unpack(self, data: bytes, path: Path, offset: int, position: int) -> Record:
+        try:
+            record = unpack(data)
+        except RecordMalformed as error:
+            raise LogDamaged(self.name, path.name, offset, position, str(error)) from error
+        if record.sequence != position:
+            fault = f"header says sequence {record.sequence}"
+            raise LogDamaged(self.name, path.name, offset, position, fault)
+        return record
+
+
+class _Read:
+    """The type of a file's `read`."""
+
+    def __call__(self, size: int, /) -> bytes: ...
+
+
+def frame(data: bytes) -> bytes:
+    """Build the frame line of a record's bytes."""
+    head = b"record %010d %08x " % (len(data), crc32(data))
+    return head + b"%08x\n" % crc32(head)
+
+
+def _parse_frame(head: bytes) -> tuple[int, int, str | None]:
+    """Return length, crc32 and what is wrong, if anything."""
+    body, check = head[:-9], head[-9:]
+    if b"%08x\n" % crc32(body) != check:
+        return 0, 0, "frame line differs from its check"
+    _, length, checksum, _ = body.split(b" ")
+    return int(length), int(checksum, 16), None
+
+
+def _write_all(file: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]
+
+
+@contextmanager
+def hold_lock(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on a file while the block runs. Raises: LogBusy."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise LogBusy(f"{path.name} is held by another process; wait for it to end") from error
+        yield
+    finally:
+        os.close(file)

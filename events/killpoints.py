@@ -1,0 +1,43 @@
+"""Named steps at which the process can be told to die, for the fault tests.
+
+Each order of effects is numbered in the code and calls `reach` behind each step. Nothing is armed unless the process
+was started so; then the process kills itself with SIGKILL when it reaches the step for the n-th time.
+"""
+
+import signal
+
+__all__ = ["KILLPOINTS", "arm", "reach"]
+
+KILLPOINTS = (
+    "append.1-frame-written",
+    "append.2-record-written",
+    "append.3-synced",
+    "ingest.1-checked",
+    "ingest.2-appended",
+    "ingest.3-acknowledged",
+    "settle.1-facts-synced",
+    "settle.2-decided",
+    "settle.3-appended",
+    "snapshot.1-written",
+    "snapshot.2-renamed",
+    "project.1-rows-written",
+    "project.2-committed",
+    "rebuild.1-built",
+    "rebuild.2-swapped",
+)
+_armed: dict[str, int] = {}
+
+
+def arm(name: str, times: int) -> None:
+    """Die when `name` is reached for the `times`-th time. Raises: ValueError for a name that no step has."""
+    if name not in KILLPOINTS:
+        raise ValueError(f"kill point {name!r}: known are {', '.join(KILLPOINTS)}")
+    _armed[name] = times
+
+
+def reach(name: str) -> None:
+    """Mark that a step is done."""
+    if _armed and name in _armed:
+        _armed[name] -= 1
+        if _armed[name] == 0:
+            signal.raise_signal(signal.SIGKILL)

@@ -1,0 +1,69 @@
+"""The named reasons for which a line, a fact or a decision is refused.
+
+A refusal is an expected answer, so it is a value and never an exception. The names are a contract: they
+stand in the logs, in SQL and on the command line, and the order of the checks that give them is fixed.
+"""
+
+from enum import StrEnum
+from typing import NamedTuple
+
+__all__ = ["Reason", "Refusal"]
+
+
+class Reason(StrEnum):
+    """Each reason reads as the rule that was broken."""
+
+    # The bytes of a line.
+    LINE_TOO_LONG = "line_too_long"
+    NOT_UTF8 = "not_utf8"
+    NOT_JSON = "not_json"
+    NESTED_TOO_DEEP = "nested_too_deep"
+    MEMBER_DUPLICATED = "member_duplicated"
+    LONE_SURROGATE = "lone_surrogate"
+    NUMBER_NOT_INTEGER = "number_not_integer"
+    NUMBER_OUT_OF_RANGE = "number_out_of_range"
+    NOT_CANONICAL = "not_canonical"
+    # The envelope and the shape of the event within it.
+    NOT_CLOUDEVENT = "not_cloudevent"
+    ENVELOPE_DISAGREES = "envelope_disagrees"
+    TYPE_UNKNOWN = "type_unknown"
+    TYPE_NOT_REPORTABLE = "type_not_reportable"
+    VERSION_UNKNOWN = "version_unknown"
+    MEMBER_MISSING = "member_missing"
+    MEMBER_UNKNOWN = "member_unknown"
+    MEMBER_MALFORMED = "member_malformed"
+    TIME_MALFORMED = "time_malformed"
+    ID_MISMATCH = "id_mismatch"
+    # Intake: once, by a known stream, at a believable time.
+    KEY_CONFLICT = "key_conflict"
+    GENESIS_MISSING = "genesis_missing"
+    GENESIS_EXISTS = "genesis_exists"
+    PARAMETERS_INVALID = "parameters_invalid"
+    STREAM_EXISTS = "stream_exists"
+    STREAM_UNREGISTERED = "stream_unregistered"
+    MARK_GOES_BACK = "mark_goes_back"
+    OCCURRED_TOO_FAR_AHEAD = "occurred_too_far_ahead"
+    FILE_REFUSED = "file_refused"
+    # Decisions: what the rules say about a well-formed fact.
+    ASSET_UNKNOWN = "asset_unknown"
+    AMOUNT_IS_ZERO = "amount_is_zero"
+    PARAMETERS_DIFFER = "parameters_differ"
+    JOB_EXISTS = "job_exists"
+    JOB_UNKNOWN = "job_unknown"
+    JOB_CLOSED = "job_closed"
+    JOB_OF_ANOTHER_CONSUMER = "job_of_another_consumer"
+    ATTEMPT_OUT_OF_ORDER = "attempt_out_of_order"
+    NODES_DIFFER = "nodes_differ"
+    PRICE_BELOW_MINIMUM = "price_below_minimum"
+    FUNDS_INSUFFICIENT = "funds_insufficient"
+    NODE_NOT_DISPATCHED = "node_not_dispatched"
+    USAGE_EXISTS = "usage_exists"
+    QUORUM_EXISTS = "quorum_exists"
+    QUORUM_NOT_REACHED = "quorum_not_reached"
+
+
+class Refusal(NamedTuple):
+    """A reason, and which thing it concerns: path, expected, found."""
+
+    reason: Reason
+    detail: str

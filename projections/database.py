@@ -1,0 +1,50 @@
+"""Opens the databases that projections live in, at the schema revision that this code writes.
+
+SQLite: one writer, which takes its lock at BEGIN, and readers beside it (WAL). `synchronous=NORMAL`, since all of it can
+be derived again.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.pool import NullPool
+
+__all__ = ["migrate", "open_sqlite"]
+
+BUSY_TIMEOUT_MS = 10_000
+
+
+def open_sqlite(path: Path | None, *, writable: bool) -> Engine:
+    """Open an embedded database file; None keeps it in memory."""
+    url = "sqlite://" if path is None else f"sqlite:///{path}"
+    engine = create_engine(url) if path is None else create_engine(url, poolclass=NullPool)
+
+    @event.listens_for(engine, "connect")
+    def _on_connect(connection: Any, _: object) -> None:
+        # The driver's own transaction control is switched off: transactions begin where we say so.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=NORMAL")
+        cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+        if not writable:
+            cursor.execute("PRAGMA query_only=ON")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _on_begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writable else "BEGIN")
+
+    return engine
+
+
+def migrate(engine: Engine, scripts: Path) -> None:
+    """Bring a database to the newest schema revision (Alembic, forward only)."""
+    config = Config()
+    config.set_main_option("script_location", str(scripts))
+    with engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")

@@ -1,0 +1,28 @@
+"""Positions: how much of each ledger log an answer stands on, as one token.
+
+token := log ":" size ("," log ":" size)*          lane-0:1024,hub:310
+"""
+
+from collections.abc import Mapping
+
+__all__ = ["AtRefused", "format_position", "parse_position"]
+
+
+class AtRefused(ValueError):
+    """The books cannot answer for that position or time; the message says why."""
+
+
+def format_position(sizes: Mapping[str, int]) -> str:
+    """Write a token, lanes first."""
+    return ",".join(f"{log}:{sizes[log]}" for log in sorted(sizes, key=lambda log: (log == "hub", log)))
+
+
+def parse_position(token: str) -> dict[str, int]:
+    """Read a token. Raises: AtRefused."""
+    sizes = {}
+    for part in token.split(","):
+        log, _, size = part.rpartition(":")
+        if not log or not size.isascii() or not size.isdecimal():
+            raise AtRefused(f"{token!r} is neither a position (lane-0:10,hub:4) nor a time (2026-10-01T00:00:00Z)")
+        sizes[log] = int(size)
+    return sizes

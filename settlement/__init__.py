@@ -1,0 +1,1 @@
+"""The workflows that join facts, rules and rows: intake, decide, close, verify. Reads no clock."""

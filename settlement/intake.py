@@ -1,0 +1,159 @@
+"""Intake: may this fact enter, once, from a known stream, at a believable time?
+
+One function for all entrances: before the append by `ingest`, and again by `settle`, since a log's producers may bypass
+the first. It depends on the facts before it in the same partition and on nothing else. The order of the checks is fixed:
+
+    readable → reportable → id → times → seen before? → genesis → stream → not too far ahead
+
+Same key, same type, subject and data: a duplicate, which changes nothing. Same key, other content: `key_conflict`.
+"""
+
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import NamedTuple
+
+from events.codec import encode_json
+from events.event import Event, Fact, fact_id
+from events.facts import GenesisDeclared, RecordRefused, StreamMarked, StreamRegistered
+from events.instant import DAY, MICROSECONDS, parse_instant
+from events.refusal import Reason, Refusal
+from ledger.errors import ParametersInvalid
+from ledger.parameters import Parameters, parameters_from_json, parameters_hash
+from settlement.keys import KeyIndex, Seen
+from settlement.timekeeper import Timekeeper
+
+__all__ = ["SINCE_DAYS_MAX", "Accepted", "Duplicate", "Intake", "Known", "Verdict"]
+
+# A stream may begin at most this far behind network time or the launch: each day in between is an epoch to close.
+SINCE_DAYS_MAX = 3_660
+
+
+class Accepted(NamedTuple):
+    """The fact enters; `late` says that it came behind its stream's mark."""
+
+    fact: Fact
+    occurred_at: int
+    late: bool
+
+
+class Duplicate(NamedTuple):
+    """The fact was reported before, at `position` in its partition; nothing happens."""
+
+    position: int
+
+
+Verdict = Accepted | Duplicate | Refusal
+Known = dict[bytes, Seen]
+
+
+class Intake:
+    """The state that intake depends on: keys, marks and the parameter set of one partition."""
+
+    def __init__(self) -> None:
+        """Begin before the first fact."""
+        self.keys = KeyIndex()
+        self.time = Timekeeper()
+        self.parameters: Parameters | None = None
+        self.params_hash = ""
+
+    def look_up(self, read: Sequence[Event | Refusal]) -> Known:
+        """Find which keys of a batch were seen before, for `admit`."""
+        return self.keys.find(key_of(event) for event in read if isinstance(event, Event))
+
+    def admit(self, event: Event | Refusal, position: int, known: Known) -> Verdict:
+        """Judge one event of a batch (or pass on the refusal of decoding); take it in at its position if accepted."""
+        if isinstance(event, Refusal):
+            return event
+        key = key_of(event)
+        verdict = self._judge(event, known.get(key))
+        if isinstance(verdict, Accepted):
+            known[key] = Seen(position, content_digest(verdict.fact))
+            self.keys.add(key, known[key])
+            self._take_in(verdict.fact)
+        return verdict
+
+    def _judge(self, event: Event, seen: Seen | None) -> Verdict:
+        if not isinstance(event, Fact):
+            return Refusal(Reason.TYPE_NOT_REPORTABLE, f"{type(event).__name__} is a decision")
+        if event.id != fact_id(event.source, event.key):
+            return Refusal(Reason.ID_MISMATCH, "id must be SHA-256(source|key)")
+        try:
+            occurred_at, reach = _times(event)
+        except ValueError as error:
+            return Refusal(Reason.TIME_MALFORMED, str(error))
+        if seen is not None:
+            if seen.content == content_digest(event):
+                return Duplicate(seen.position)
+            return Refusal(Reason.KEY_CONFLICT, f"key {event.key} said something else at {seen.position}")
+        if isinstance(event, RecordRefused):
+            return Accepted(event, occurred_at, False)
+        refusal = self._judge_genesis(event) or self._judge_stream(event, reach)
+        return refusal or Accepted(event, occurred_at, self.time.is_late(event.stream, occurred_at))
+
+    def _judge_genesis(self, event: Fact) -> Refusal | None:
+        if not isinstance(event, GenesisDeclared):
+            if self.parameters is None:
+                return Refusal(Reason.GENESIS_MISSING, "the books have no genesis yet")
+            return None
+        if self.parameters is not None:
+            return Refusal(Reason.GENESIS_EXISTS, "the books have their genesis")
+        if parameters_hash(event.data.parameters) != event.data.params_hash:
+            return Refusal(Reason.PARAMETERS_INVALID, "params_hash is not that of the parameters")
+        try:
+            parameters_from_json(event.data.parameters)
+        except ParametersInvalid as error:
+            return Refusal(Reason.PARAMETERS_INVALID, str(error)[:300])
+        return None
+
+    def _judge_stream(self, event: Fact, reach: int) -> Refusal | None:
+        marks = self.time.marks
+        if isinstance(event, GenesisDeclared):
+            return None
+        assert self.parameters is not None
+        if isinstance(event, StreamRegistered):
+            if event.stream in marks:
+                return Refusal(Reason.STREAM_EXISTS, f"stream {event.stream} is registered")
+            launched_at = parse_instant(self.parameters.launched_at)
+            latest = max(self.time.network_time, launched_at) + SINCE_DAYS_MAX * DAY
+        else:
+            if event.stream not in marks:
+                return Refusal(Reason.STREAM_UNREGISTERED, f"stream {event.stream} is not registered")
+            if isinstance(event, StreamMarked) and reach < marks[event.stream]:
+                return Refusal(Reason.MARK_GOES_BACK, f"stream {event.stream} has passed {event.data.until}")
+            latest = marks[event.stream] + self.parameters.epoch.horizon_seconds * MICROSECONDS
+        if reach > latest:
+            return Refusal(
+                Reason.OCCURRED_TOO_FAR_AHEAD,
+                f"{(reach - latest) // MICROSECONDS} s beyond what stream {event.stream} may reach",
+            )
+        return None
+
+    def _take_in(self, fact: Fact) -> None:
+        if isinstance(fact, StreamRegistered):
+            self.time.mark(fact.stream, parse_instant(fact.data.since))
+        elif isinstance(fact, StreamMarked):
+            self.time.mark(fact.stream, parse_instant(fact.data.until))
+        elif isinstance(fact, GenesisDeclared):
+            self.parameters = parameters_from_json(fact.data.parameters)
+            self.params_hash = fact.data.params_hash
+
+
+def key_of(event: Event) -> bytes:
+    """Return the 16 bytes under which an event's key is kept."""
+    return bytes.fromhex(event.id)[:16]
+
+
+def content_digest(fact: Fact) -> bytes:
+    """Return 16 bytes that stand for type, subject and data: what a key must always say alike."""
+    data = encode_json(fact.data)  # type: ignore[attr-defined]
+    return sha256(f"{type(fact).__name__}|{fact.subject}|".encode() + data).digest()[:16]
+
+
+def _times(event: Fact) -> tuple[int, int]:
+    """Return when the fact occurred, and how far ahead it reaches. Raises: ValueError."""
+    occurred_at = parse_instant(event.occurred_at)
+    if isinstance(event, StreamMarked):
+        return occurred_at, parse_instant(event.data.until)
+    if isinstance(event, StreamRegistered):
+        return occurred_at, parse_instant(event.data.since)
+    return occurred_at, occurred_at

@@ -1,0 +1,100 @@
+"""A ledger log as a settler writes it: compared while behind the log's end, appended to from there on.
+
+Decisions are a function of the facts, so a settler that starts again simply decides again. What the log holds already
+must be the same bytes; the first that is not is named and stops it.
+"""
+
+from collections.abc import Callable, Iterator
+
+from events.instant import format_instant
+from events.killpoints import reach
+from events.log import Log
+from events.record import Basis, pack_lines
+from ledger.errors import LedgerInvariantBroken
+from settlement.timekeeper import BEFORE_TIME
+
+__all__ = ["DecisionsDiffer", "Output"]
+
+
+class DecisionsDiffer(LedgerInvariantBroken):
+    """A ledger log holds another decision than its facts lead to. `log` and `sequence` say where."""
+
+    def __init__(self, log: str, sequence: int, expected: bytes | None, found: bytes | None) -> None:
+        """Keep the place as fields and say it as a sentence."""
+        super().__init__(
+            f"{log}: event {sequence}: the facts lead to {_short(expected)}, the log holds {_short(found)}"
+        )
+        self.log, self.sequence = log, sequence
+
+
+class Output:
+    """Takes decisions in order; `writable` says whether new ones may be appended."""
+
+    def __init__(self, log: Log, now: Callable[[], str], *, position: int = 0, writable: bool = True) -> None:
+        """Begin at a position of the log. `now` dates the records, which is evidence and enters no decision."""
+        self.log = log
+        self.appended = 0
+        self.network_time = BEFORE_TIME
+        self._now = now
+        self._writable = writable
+        self._held: Iterator[tuple[int, bytes]] = _events_behind(log, position)
+        self._behind = True
+        self._pending: list[bytes] = []
+        self._basis: dict[str, Basis] = {}
+
+    def put(self, lines: list[bytes]) -> None:
+        """Take decisions. Raises: DecisionsDiffer."""
+        for line in lines:
+            held = next(self._held, None) if self._behind else None
+            if held is None:
+                self._behind = False
+                self._pending.append(line)
+            elif held[1] != line:
+                raise DecisionsDiffer(self.log.name, held[0], line, held[1])
+
+    def rest_on(self, log: str, end: int, root: str) -> None:
+        """Widen what the next record rests on up to `end` of another log."""
+        before = self._basis.get(log)
+        start = before.start if before is not None else 0
+        self._basis[log] = Basis(log=log, start=start, end=end, root=root)
+
+    def pass_time(self, network_time: int, make_durable: Callable[[], None]) -> None:
+        """Begin a new record where network time goes on: the decisions of a record share one."""
+        self.flush(make_durable)
+        self.network_time = network_time
+
+    def pending(self) -> int:
+        """Count the decisions that wait to be appended."""
+        return len(self._pending)
+
+    def flush(self, make_durable: Callable[[], None]) -> None:
+        """Append what waits, as few records: 1 what it rests on is durable, 2 decided, 3 appended."""
+        if not self._pending or not self._writable:
+            return
+        make_durable()
+        reach("settle.1-facts-synced")
+        stands_at = format_instant(self.network_time) if self.network_time > BEFORE_TIME else None
+        reach("settle.2-decided")
+        for batch in pack_lines(self._pending):
+            self.log.append(batch, self._now(), stands_at, tuple(self._basis.values()))
+            reach("settle.3-appended")
+        self.appended += len(self._pending)
+        self._pending = []
+        for log, basis in self._basis.items():
+            self._basis[log] = Basis(log=log, start=basis.end, end=basis.end, root=basis.root)
+
+    def finish(self) -> None:
+        """Assert that the log holds nothing that no fact led to. Raises: DecisionsDiffer."""
+        extra = next(self._held, None) if self._behind else None
+        if extra is not None:
+            raise DecisionsDiffer(self.log.name, extra[0], None, extra[1])
+        self._behind = False
+
+
+def _events_behind(log: Log, position: int) -> Iterator[tuple[int, bytes]]:
+    for record in log.read(position):
+        yield from (pair for pair in record.events() if pair[0] >= position)
+
+
+def _short(line: bytes | None) -> str:
+    return "nothing" if line is None else line[:200].decode(errors="replace")

@@ -1,0 +1,162 @@
+"""Verify: derives everything again and names the first thing that differs.
+
+    1 each log: frames, records, Merkle roots        2 what each ledger record rests on
+    3 each decision, from the facts, by the scalar rules        4 each row, from the decisions
+
+Nothing is repaired, and nothing that is stored is believed.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Engine, Table, select
+
+from events.codec import decode
+from events.event import Decision
+from events.log import Log
+from events.record import Record
+from ledger.errors import LedgerInvariantBroken
+from ledger.fold import Books
+from projections.database import open_sqlite
+from projections.project import Projector
+from projections.tables import METADATA, account
+from settlement.output import Output
+from settlement.settle import HubSettler, LaneSettler
+
+__all__ = ["Finding", "Verdict", "fold_books", "verify_logs", "verify_rows"]
+
+_ACCOUNT_ID = "account_id"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was checked, and how much of it is not decided yet."""
+
+    records: int
+    events: int
+    unsettled: int
+
+
+class Finding(LedgerInvariantBroken):
+    """The first thing that differs from what was derived."""
+
+
+class Prefix:
+    """A log up to a position: what a table that lags was made from."""
+
+    def __init__(self, log: Log, end: int) -> None:
+        """Hide what lies behind `end`."""
+        self.name = log.name
+        self._log, self._end = log, end
+
+    def read(self, position: int = 0) -> Iterator[Record]:
+        """Yield the records up to the end."""
+        for record in self._log.read(position):
+            if record.end > self._end:
+                return
+            yield record
+
+
+def verify_logs(facts: Log, lanes: Sequence[Log], hub: Log) -> Verdict:
+    """Check logs and decisions. Raises: LogDamaged, Finding, DecisionsDiffer, LedgerInvariantBroken."""
+    records = events = 0
+    roots: dict[str, dict[int, str | None]] = {}
+    for log in (facts, *lanes, hub):
+        log.root()
+        roots[log.name] = {0: None}
+        for record in log.read(0):
+            roots[log.name][record.end] = record.header.root
+            records += 1
+            events += record.header.count
+    for log in (*lanes, hub):
+        _check_basis(log, roots)
+    unsettled = 0
+    for number, lane in enumerate(lanes):
+        output = Output(lane, _no_clock, writable=False)
+        LaneSettler(number, facts, output, _nothing).run()
+        unsettled += output.pending()
+    output = Output(hub, _no_clock, writable=False)
+    HubSettler(facts, lanes, output, _nothing).run()
+    return Verdict(records, events, unsettled + output.pending())
+
+
+def fold_books(ledgers: Sequence[Log]) -> Books:
+    """Fold all ledger logs by the scalar model. Raises: LedgerInvariantBroken."""
+    books = Books()
+    for log in ledgers:
+        for record in log.read(0):
+            books.fold(_decision(log.name, sequence, line) for sequence, line in record.events())
+    return books
+
+
+def verify_rows(engine: Engine, facts: Log, ledgers: Sequence[Log]) -> int:
+    """Compare each stored row with the one that the logs lead to; return their number. Raises: Finding."""
+    scratch = open_sqlite(None, writable=True)
+    METADATA.create_all(scratch)
+    with engine.connect() as stored, scratch.connect() as derived:
+        positions = dict(stored.execute(select(METADATA.tables["checkpoint"])).tuples().all())
+        limited = [Prefix(log, positions.get(log.name, 0)) for log in (facts, *ledgers)]
+        Projector(scratch, limited[0], limited[1:]).run()  # type: ignore[arg-type]
+        return sum(_compare(table, stored, derived) for table in METADATA.sorted_tables)
+
+
+def _compare(table: Table, stored: Connection, derived: Connection) -> int:
+    """Compare a table row by row in the order of its key; account ids count by the names they stand for."""
+    held, wanted = _rows(table, stored), _rows(table, derived)
+    for key in sorted(held.keys() | wanted.keys()):
+        if held.get(key) != wanted.get(key):
+            raise Finding(f"table {table.name}, row {'/'.join(key)}: {_difference(held.get(key), wanted.get(key))}")
+    return len(wanted)
+
+
+def _rows(table: Table, connection: Connection) -> dict[tuple[str, ...], Mapping[str, object]]:
+    names = {
+        row.id: f"{row.account} {row.asset} {row.vault or '-'}" for row in connection.execute(select(account)).all()
+    }
+    rows = {}
+    for row in connection.execute(select(table)).mappings():
+        members = dict(row)
+        if table is account:
+            members["id"] = names[members["id"]]
+        if _ACCOUNT_ID in members:
+            members[_ACCOUNT_ID] = names.get(members[_ACCOUNT_ID], f"account {members[_ACCOUNT_ID]}")
+        key = tuple(
+            f"{members[column.name]:020d}" if isinstance(members[column.name], int) else str(members[column.name])
+            for column in table.primary_key
+        )
+        rows[key] = members
+    return rows
+
+
+def _difference(held: Mapping[str, object] | None, wanted: Mapping[str, object] | None) -> str:
+    if held is None:
+        return "is missing"
+    if wanted is None:
+        return "is not led to by any event"
+    column = next(name for name in wanted if held[name] != wanted[name])
+    return f"column {column}: stored {held[column]!s:.120}, derived {wanted[column]!s:.120}"
+
+
+def _check_basis(log: Log, roots: Mapping[str, Mapping[int, str | None]]) -> None:
+    for record in log.read(0):
+        for basis in record.header.basis:
+            if roots.get(basis.log, {}).get(basis.end) != basis.root:
+                raise Finding(
+                    f"{log.name}: record at {record.sequence} rests on {basis.log} up to {basis.end} "
+                    f"with root {basis.root[:16]}…, which that log does not have"
+                )
+
+
+def _decision(log: str, sequence: int, line: bytes) -> Decision:
+    event = decode(line)
+    if not isinstance(event, Decision):
+        raise Finding(f"{log}: event {sequence} is no decision")
+    return event
+
+
+def _no_clock() -> str:
+    raise AssertionError("verification appends nothing")
+
+
+def _nothing() -> None:
+    """Verification builds upon nothing."""
