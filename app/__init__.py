@@ -1,1 +1,1 @@
-"""Faces and wiring: the command line, the embedded books, importers, the demo. Only this room reads clock and environment."""
+"""Faces and wiring: command line, embedded books, importers, demo. Only this room reads clock and environment."""

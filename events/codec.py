@@ -6,6 +6,7 @@ does a slow second look find out what to call the fault; it never decides that s
 """
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -19,8 +20,10 @@ from events.upcast import upcast
 __all__ = ["INTEGER_MAX", "canonicalise", "decode", "encode", "encode_json", "type_name"]
 
 INTEGER_MAX = 2**53 - 1
+_INTEGER_CHARACTERS_MAX = len(str(-INTEGER_MAX))
+_SURROGATES = re.compile("[\\ud800-\\udfff]")
 _encoder = msgspec.json.Encoder(order="sorted")
-_decoder = msgspec.json.Decoder(AnyEvent)
+_decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(AnyEvent)
 
 encode: Callable[[Event], bytes] = _encoder.encode
 encode_json: Callable[[object], bytes] = _encoder.encode
@@ -125,7 +128,7 @@ def _parse_strictly(line: bytes) -> Any | Refusal:
         return Refusal(Reason.NESTED_TOO_DEEP, "brackets within brackets")
     except ValueError as error:
         return Refusal(Reason.NOT_JSON, str(error)[:200])
-    if any(0xD800 <= ord(character) <= 0xDFFF for character in text_of_all):
+    if _SURROGATES.search(text_of_all):
         return Refusal(Reason.LONE_SURROGATE, "a string holds half of a surrogate pair")
     return members
 
@@ -144,6 +147,6 @@ def _refuse_number(text: str) -> NoReturn:
 
 
 def _bounded_int(text: str) -> int:
-    if len(text) > 17 or abs(int(text)) > INTEGER_MAX:
+    if len(text) > _INTEGER_CHARACTERS_MAX or abs(int(text)) > INTEGER_MAX:
         raise _Fault(Reason.NUMBER_OUT_OF_RANGE, f"{text[:40]}; integers go up to {INTEGER_MAX}")
     return int(text)

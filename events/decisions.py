@@ -47,7 +47,7 @@ __all__ = [
 # --- Decisions: by a lane -------------------------------------------------------------------------------------------
 
 
-class DepositCreditedData(Data):
+class DepositCreditedData(Data, frozen=True):
     """external → consumer:{subject}@vault."""
 
     asset: Name
@@ -56,13 +56,13 @@ class DepositCreditedData(Data):
     vault: Name
 
 
-class DepositCredited(Decision, tag="DepositCredited"):
+class DepositCredited(Decision, frozen=True, tag="DepositCredited"):
     """A consumer's money arrived. Subject: the consumer."""
 
     data: DepositCreditedData
 
 
-class Hold(Data):
+class Hold(Data, frozen=True):
     """What is held for one node: ceil(price × gpu_seconds_max / 3600)."""
 
     node: Name
@@ -70,7 +70,7 @@ class Hold(Data):
     amount: Amount
 
 
-class EscrowFundedData(Data):
+class EscrowFundedData(Data, frozen=True):
     """consumer:{consumer} → escrow:{subject}: amount = Σ holds."""
 
     asset: Name
@@ -80,13 +80,13 @@ class EscrowFundedData(Data):
     holds: tuple[Hold, ...]
 
 
-class EscrowFunded(Decision, tag="EscrowFunded"):
+class EscrowFunded(Decision, frozen=True, tag="EscrowFunded"):
     """An attempt's price is held. Subject: the job."""
 
     data: EscrowFundedData
 
 
-class AgreedLine(Data):
+class AgreedLine(Data, frozen=True):
     """One paid node: gross = burn + fee + net."""
 
     node: Name
@@ -98,7 +98,7 @@ class AgreedLine(Data):
     net: Amount
 
 
-class JobSettledData(Data):
+class JobSettledData(Data, frozen=True):
     """escrow = Σ gross + refund. `funding: consumer` says that hold and release fall together in this one entry."""
 
     asset: Name
@@ -110,13 +110,13 @@ class JobSettledData(Data):
     refund: Amount
 
 
-class JobSettled(Decision, tag="JobSettled"):
+class JobSettled(Decision, frozen=True, tag="JobSettled"):
     """Payment is released to the suppliers (R1). Subject: the job."""
 
     data: JobSettledData
 
 
-class JobRefundedData(Data):
+class JobRefundedData(Data, frozen=True):
     """escrow:{subject} → consumer; the amount may be 0, then there is no entry."""
 
     asset: Name
@@ -127,13 +127,13 @@ class JobRefundedData(Data):
     outcome: Literal["failed", "cancelled"]
 
 
-class JobRefunded(Decision, tag="JobRefunded"):
+class JobRefunded(Decision, frozen=True, tag="JobRefunded"):
     """A job is over without payment. Subject: the job."""
 
     data: JobRefundedData
 
 
-class DecisionRefusedData(Data):
+class DecisionRefusedData(Data, frozen=True):
     """Which rule refused the fact `causation_id`; `position` where the fact's bytes could not even be read."""
 
     detail: Text
@@ -141,13 +141,13 @@ class DecisionRefusedData(Data):
     position: Text | None = None
 
 
-class DecisionRefused(Decision, tag="DecisionRefused"):
+class DecisionRefused(Decision, frozen=True, tag="DecisionRefused"):
     """A well-kept fact that the rules do not grant. Subject: that of the fact."""
 
     data: DecisionRefusedData
 
 
-class LaneTotal(Data):
+class LaneTotal(Data, frozen=True):
     """What a lane credited to `fee:accrued` and `burn:pending` in one vault."""
 
     asset: Name
@@ -156,7 +156,7 @@ class LaneTotal(Data):
     burn: Amount
 
 
-class LaneEpochClosedData(Data):
+class LaneEpochClosedData(Data, frozen=True):
     """`digest` = SHA-256 over the sorted leaf hashes of the lane's other events of the epoch; `events` counts them."""
 
     digest: Digest
@@ -165,7 +165,7 @@ class LaneEpochClosedData(Data):
     totals: tuple[LaneTotal, ...]
 
 
-class LaneEpochClosed(Decision, tag="LaneEpochClosed"):
+class LaneEpochClosed(Decision, frozen=True, tag="LaneEpochClosed"):
     """A lane has no more to say about an epoch. Subject: the lane."""
 
     data: LaneEpochClosedData
@@ -174,7 +174,7 @@ class LaneEpochClosed(Decision, tag="LaneEpochClosed"):
 # --- Decisions: by the hub ------------------------------------------------------------------------------------------
 
 
-class AllocatedLine(Data):
+class AllocatedLine(Data, frozen=True):
     """Who receives how much of the first supply."""
 
     account: AccountName
@@ -182,7 +182,7 @@ class AllocatedLine(Data):
     vault: VaultName
 
 
-class GenesisAllocatedData(Data):
+class GenesisAllocatedData(Data, frozen=True):
     """supply:issued → each line; amount = Σ lines."""
 
     asset: Name
@@ -190,20 +190,20 @@ class GenesisAllocatedData(Data):
     lines: tuple[AllocatedLine, ...]
 
 
-class GenesisAllocated(Decision, tag="GenesisAllocated"):
+class GenesisAllocated(Decision, frozen=True, tag="GenesisAllocated"):
     """The first supply is allocated. Subject: the asset."""
 
     data: GenesisAllocatedData
 
 
-class LogPosition(Data):
+class LogPosition(Data, frozen=True):
     """How much of a log was taken in: a number of leaves."""
 
     log: Key
     size: Count
 
 
-class EpochClosedData(Data):
+class EpochClosedData(Data, frozen=True):
     """[starts_at, ends_at), and where each lane closed it."""
 
     starts_at: Instant
@@ -211,13 +211,13 @@ class EpochClosedData(Data):
     positions: tuple[LogPosition, ...]
 
 
-class EpochClosed(Decision, tag="EpochClosed"):
+class EpochClosed(Decision, frozen=True, tag="EpochClosed"):
     """All lanes have closed an epoch. Subject: the epoch's date."""
 
     data: EpochClosedData
 
 
-class FeeAllocatedData(Data):
+class FeeAllocatedData(Data, frozen=True):
     """fee:accrued → validator_pool:current and treasury:ops: fees = pool + treasury (D5)."""
 
     asset: Name
@@ -227,7 +227,7 @@ class FeeAllocatedData(Data):
     vault: Name
 
 
-class FeeAllocated(Decision, tag="FeeAllocated"):
+class FeeAllocated(Decision, frozen=True, tag="FeeAllocated"):
     """An epoch's fees are split, once per epoch and asset. Subject: the asset."""
 
     data: FeeAllocatedData

@@ -1,8 +1,8 @@
 """What every event has: its members, its id, and the types of the values that stand in it.
 
-A **fact** was reported or ordered; a **decision** is what settlement made of it, with its full numbers, so that a fold
-needs no rule. The catalogue is in `events.facts` and `events.decisions`: one struct per type, which is the one definition
-for code, wire and schema.
+A **fact** was reported or ordered; a **decision** is what settlement made of it, with its full numbers, so that a
+fold needs no rule. The catalogue is in `events.facts` and `events.decisions`: one struct per type, which is the one
+definition for code, wire and schema.
 
     id of a fact     = SHA-256(source | key)
     id of a decision = SHA-256(type | key)
@@ -82,13 +82,13 @@ class Event(
     VERSION: ClassVar[int] = 1
 
 
-class Fact(Event, kw_only=True):
+class Fact(Event, frozen=True, kw_only=True):
     """What was reported or ordered, on a stream that promises how far it has come."""
 
     stream: Name
 
 
-class Decision(Event, kw_only=True):
+class Decision(Event, frozen=True, kw_only=True):
     """What settlement made of a fact, under which parameters and in which epoch.
 
     `epoch` counts UTC days from 1970-01-01. `late` says that the fact came behind its own stream's mark.

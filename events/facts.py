@@ -39,44 +39,44 @@ __all__ = [
 # --- Facts: time and the books themselves ---------------------------------------------------------------------------
 
 
-class GenesisDeclaredData(Data):
+class GenesisDeclaredData(Data, frozen=True):
     """`parameters` is the canonical JSON of the parameter set; `params_hash` its SHA-256."""
 
     parameters: str
     params_hash: Digest
 
 
-class GenesisDeclared(Fact, tag="GenesisDeclared"):
+class GenesisDeclared(Fact, frozen=True, tag="GenesisDeclared"):
     """The foundation declares the books: parameter set and first allocation. Subject: the network."""
 
     data: GenesisDeclaredData
 
 
-class StreamRegisteredData(Data):
+class StreamRegisteredData(Data, frozen=True):
     """No fact of the stream has occurred before `since`."""
 
     since: Instant
 
 
-class StreamRegistered(Fact, tag="StreamRegistered"):
+class StreamRegistered(Fact, frozen=True, tag="StreamRegistered"):
     """A stream of facts begins; network time waits for it from now on. Subject: the stream."""
 
     data: StreamRegisteredData
 
 
-class StreamMarkedData(Data):
+class StreamMarkedData(Data, frozen=True):
     """No later fact of the stream has occurred before `until`."""
 
     until: Instant
 
 
-class StreamMarked(Fact, tag="StreamMarked"):
+class StreamMarked(Fact, frozen=True, tag="StreamMarked"):
     """A stream has passed a time. Subject: the stream."""
 
     data: StreamMarkedData
 
 
-class RecordRefusedData(Data):
+class RecordRefusedData(Data, frozen=True):
     """What was refused, where it stood, why; `raw` is base64 of (at most the first 48 KiB of) the bytes."""
 
     source: Text
@@ -88,7 +88,7 @@ class RecordRefusedData(Data):
     sha256: Digest
 
 
-class RecordRefused(Fact, tag="RecordRefused"):
+class RecordRefused(Fact, frozen=True, tag="RecordRefused"):
     """A line that could not enter is kept. Subject: `intake`."""
 
     data: RecordRefusedData
@@ -97,7 +97,7 @@ class RecordRefused(Fact, tag="RecordRefused"):
 # --- Facts: seen on the chain, or declared in its place -------------------------------------------------------------
 
 
-class ChainFactDeclaredData(Data):
+class ChainFactDeclaredData(Data, frozen=True):
     """A deposit of `amount` into `vault`, stated without proof from a chain."""
 
     effect: Literal["deposit"]
@@ -106,7 +106,7 @@ class ChainFactDeclaredData(Data):
     vault: Literal["escrow"]
 
 
-class ChainFactDeclared(Fact, tag="ChainFactDeclared"):
+class ChainFactDeclared(Fact, frozen=True, tag="ChainFactDeclared"):
     """Stands in for a chain fact in books without a chain; unproven on every report. Subject: the owner."""
 
     data: ChainFactDeclaredData
@@ -115,7 +115,7 @@ class ChainFactDeclared(Fact, tag="ChainFactDeclared"):
 # --- Facts: from the compute layer ----------------------------------------------------------------------------------
 
 
-class NodeRegisteredData(Data):
+class NodeRegisteredData(Data, frozen=True):
     """Hardware and terms; `minimum_price` is net base units per GPU-hour (R11)."""
 
     asset: Name
@@ -127,13 +127,13 @@ class NodeRegisteredData(Data):
     supplier: Name
 
 
-class NodeRegistered(Fact, tag="NodeRegistered"):
+class NodeRegistered(Fact, frozen=True, tag="NodeRegistered"):
     """A node offers GPUs. Subject: the node."""
 
     data: NodeRegisteredData
 
 
-class Quote(Data):
+class Quote(Data, frozen=True):
     """A node's price for one attempt: `price` gross, `minimum` net, base units per GPU-hour."""
 
     node: Name
@@ -142,7 +142,7 @@ class Quote(Data):
     minimum: Amount
 
 
-class JobSubmittedData(Data):
+class JobSubmittedData(Data, frozen=True):
     """`nodes` nodes shall run the job, each for at most `gpu_seconds_max` GPU-seconds."""
 
     asset: Name
@@ -152,13 +152,13 @@ class JobSubmittedData(Data):
     nodes: Positive
 
 
-class JobSubmitted(Fact, tag="JobSubmitted"):
+class JobSubmitted(Fact, frozen=True, tag="JobSubmitted"):
     """A consumer asks for compute. Subject: the job."""
 
     data: JobSubmittedData
 
 
-class JobDispatchedData(Data):
+class JobDispatchedData(Data, frozen=True):
     """The quotes on which the attempt rests; the hold follows from them (D20)."""
 
     attempt: Positive
@@ -167,13 +167,13 @@ class JobDispatchedData(Data):
     params_hash: Digest | None = None
 
 
-class JobDispatched(Fact, tag="JobDispatched"):
+class JobDispatched(Fact, frozen=True, tag="JobDispatched"):
     """A job was placed on nodes. Subject: the job."""
 
     data: JobDispatchedData
 
 
-class Terms(Data):
+class Terms(Data, frozen=True):
     """A whole one-node job of declared authority, carried by its usage."""
 
     asset: Name
@@ -184,7 +184,7 @@ class Terms(Data):
     price: Amount
 
 
-class UsageMeteredData(Data):
+class UsageMeteredData(Data, frozen=True):
     """A node ran `gpu_seconds` GPU-seconds. With `terms` the fact is the whole job."""
 
     attempt: Positive
@@ -194,13 +194,13 @@ class UsageMeteredData(Data):
     terms: Terms | None = None
 
 
-class UsageMetered(Fact, tag="UsageMetered"):
+class UsageMetered(Fact, frozen=True, tag="UsageMetered"):
     """A node reports what it ran. Subject: the job."""
 
     data: UsageMeteredData
 
 
-class QuorumClaimedData(Data):
+class QuorumClaimedData(Data, frozen=True):
     """The nodes whose results agree (R9)."""
 
     agreeing: Annotated[tuple[Name, ...], Meta(min_length=1, max_length=64)]
@@ -208,13 +208,13 @@ class QuorumClaimedData(Data):
     consumer: Name
 
 
-class QuorumClaimed(Fact, tag="QuorumClaimed"):
+class QuorumClaimed(Fact, frozen=True, tag="QuorumClaimed"):
     """The verdict on an attempt of several nodes. Subject: the job."""
 
     data: QuorumClaimedData
 
 
-class JobFailedData(Data):
+class JobFailedData(Data, frozen=True):
     """The attempt failed and the job is over."""
 
     attempt: Positive
@@ -222,20 +222,20 @@ class JobFailedData(Data):
     reason: Name
 
 
-class JobFailed(Fact, tag="JobFailed"):
+class JobFailed(Fact, frozen=True, tag="JobFailed"):
     """A job ended without a result; what was held is returned (D21). Subject: the job."""
 
     data: JobFailedData
 
 
-class JobCancelledData(Data):
+class JobCancelledData(Data, frozen=True):
     """Why; version 1 of this event had no `reason`."""
 
     consumer: Name
     reason: Name
 
 
-class JobCancelled(Fact, tag="JobCancelled"):
+class JobCancelled(Fact, frozen=True, tag="JobCancelled"):
     """A job was withdrawn before it ran. Subject: the job."""
 
     VERSION: ClassVar[int] = 2

@@ -24,7 +24,7 @@ def parse_instant(text: str) -> int:
 
     Raises: ValueError for any text that is not canonical, also where the calendar has no such day.
     """
-    if len(text) != 27 or text[10] != "T" or text[19] != "." or text[26] != "Z":
+    if len(text) != len("YYYY-MM-DDThh:mm:ss.ffffffZ") or text[10] != "T" or text[19] != "." or text[26] != "Z":
         raise ValueError(f"instant {text!r}: expected YYYY-MM-DDThh:mm:ss.ffffffZ")
     moment = datetime.fromisoformat(text)
     elapsed = moment - _EPOCH

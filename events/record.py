@@ -2,8 +2,8 @@
 
     record := header line, LF, then per event: its line, LF
 
-The header is canonical JSON. Its leaf is the header *without* `root`, the leaves of the events follow; `sequence` is the
-index of the header's leaf in the log's tree and `root` the tree's root at the record's end. Holds:
+The header is canonical JSON. Its leaf is the header *without* `root`, the leaves of the events follow; `sequence`
+is the index of the header's leaf in the log's tree and `root` the tree's root at the record's end. Holds:
 
     next record's sequence = sequence + 1 + count        (a position is a tree size)
 """
@@ -41,7 +41,7 @@ class RecordMalformed(ValueError):
     """The bytes are no record; the message says what is wrong."""
 
 
-class Basis(Data):
+class Basis(Data, frozen=True):
     """The part [start, end) of another log that the record rests on, and that log's root at `end`."""
 
     log: Key
@@ -50,7 +50,7 @@ class Basis(Data):
     root: Digest
 
 
-class Header(Data):
+class Header(Data, frozen=True):
     """What a record says of itself. `recorded_at` is evidence only.
 
     `network_time` (ledger logs) is the settlement time at which the record's decisions were taken.

@@ -6,7 +6,8 @@ tests for ever.
 Worked example: `JobCancelled` version 1 had no reason. Version 2 requires one, so that reports can count the reasons
 apart; an old event says `unstated`.
 
-    {"data":{"consumer":"k"},…,"schema_version":1,…}  →  {"data":{"consumer":"k","reason":"unstated"},…,"schema_version":2,…}
+    {"data":{"consumer":"k"},…,"schema_version":1,…}  →
+    {"data":{"consumer":"k","reason":"unstated"},…,"schema_version":2,…}
 """
 
 from collections.abc import Callable

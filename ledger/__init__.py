@@ -1,1 +1,1 @@
-"""What it means in money: accounts, entries, balances and the rules. Pure: no I/O, no clock, no environment, no float."""
+"""What it means in money: accounts, entries, balances, rules. Pure: no I/O, no clock, no environment, no float."""

@@ -1,7 +1,7 @@
 """Entries: balanced sets of postings, each caused by one decision.
 
-    per asset and per vault:  Σ debits = Σ credits        unless a chain fact (or one declared in its place) is the cause
-    per asset:                Σ debits = Σ credits        always
+    per asset and per vault:  Σ debits = Σ credits        unless a chain fact (or one declared in its place) is the
+    cause per asset:                Σ debits = Σ credits        always
 
 Credit receives, debit gives; a balance is credits − debits. Amounts are positive base units.
 """

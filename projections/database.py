@@ -1,7 +1,7 @@
 """Opens the databases that projections live in, at the schema revision that this code writes.
 
-SQLite: one writer, which takes its lock at BEGIN, and readers beside it (WAL). `synchronous=NORMAL`, since all of it can
-be derived again.
+SQLite: one writer, which takes its lock at BEGIN, and readers beside it (WAL). `synchronous=NORMAL`, since all of
+it can be derived again.
 """
 
 from pathlib import Path

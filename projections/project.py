@@ -2,9 +2,9 @@
 
     1 rows written   2 committed        after a crash between them, neither is there
 
-The projector keeps what it needs at the head in memory (account ids, running sums, open rows) and writes absolute values;
-its right to do so is the checkpoint, which moves by compare-and-set: a second projector finds that it has moved, and
-stops. Ledger logs are folded in any order among themselves: each has running sums of its own.
+The projector keeps what it needs at the head in memory (account ids, running sums, open rows) and writes absolute
+values; its right to do so is the checkpoint, which moves by compare-and-set: a second projector finds that it has
+moved, and stops. Ledger logs are folded in any order among themselves: each has running sums of its own.
 """
 
 from collections.abc import Callable, Iterable, Mapping

@@ -1,8 +1,8 @@
 """Questions to the read models. Each answer names the position that it stands on.
 
-A past position is answered from history: each account's running sums are one row per log. A time is settlement time: it
-stands for the position at which network time first reached it, so that it holds whatever came in before, and no more. What the
-books have not reached yet is refused, never answered with less.
+A past position is answered from history: each account's running sums are one row per log. A time is settlement
+time: it stands for the position at which network time first reached it, so that it holds whatever came in before,
+and no more. What the books have not reached yet is refused, never answered with less.
 """
 
 from collections.abc import Iterable, Iterator
@@ -35,7 +35,7 @@ class Balance(NamedTuple):
 
 
 class Movement(NamedTuple):
-    """One entry's (or, for accounts that all entries touch, one record's) effect on an account, and where it left it."""
+    """What one entry (or, for accounts that all entries touch, one record) did to an account; where that left it."""
 
     key: Key
     log: str
@@ -64,7 +64,7 @@ def read_position(connection: Connection, at: str | None) -> dict[str, int]:
 
 
 def read_balances(connection: Connection, position: dict[str, int], name: str | None = None) -> list[Balance]:
-    """Return the balances at a position, in order of account, asset and vault; `name` picks an account or a `prefix:`."""
+    """Return balances at a position in order of account, asset, vault; `name` picks an account or a `prefix:`."""
     sums: dict[Key, list[int]] = {}
     for row in _sums_at(connection, position, name):
         total = sums.setdefault(Key(row.asset, row.account, row.vault), [0, 0])

@@ -1,7 +1,7 @@
 """The hub: the one writer of every account that no lane owns.
 
-It debits only when an epoch closes, which is when every lane has closed it; so lanes never wait for one another, and what
-the hub decides does not depend on how lanes interleave. At each close, in this order:
+It debits only when an epoch closes, which is when every lane has closed it; so lanes never wait for one another,
+and what the hub decides does not depend on how lanes interleave. At each close, in this order:
 
     EpochClosed → per asset and vault: FeeAllocated (D5)
 """

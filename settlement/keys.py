@@ -1,7 +1,7 @@
 """Reported once: which keys were seen, where, and with which content.
 
-Keys never expire, so they are kept as sorted runs of 16-byte digests: 40 bytes a key, looked up a batch at a time. Recent
-keys wait in a dictionary; full, it becomes a run, and runs of like size are merged, so that there are few.
+Keys never expire, so they are kept as sorted runs of 16-byte digests: 40 bytes a key, looked up a batch at a time.
+Recent keys wait in a dictionary; full, it becomes a run, and runs of like size are merged, so that there are few.
 """
 
 from collections.abc import Iterable

@@ -1,8 +1,8 @@
 """A lane: turns the facts about its consumers and their jobs into decisions.
 
-Owns `consumer:*` and `escrow:*`; elsewhere it only credits, and debits `external` alone. It reads no clock, no other lane
-and no projection: what it decides is a function of its facts in their order. Each handler is a ladder of refusals
-followed by one decision; a refused fact moves nothing and is answered by `DecisionRefused`.
+Owns `consumer:*` and `escrow:*`; elsewhere it only credits, and debits `external` alone. It reads no clock, no
+other lane and no projection: what it decides is a function of its facts in their order. Each handler is a ladder of
+refusals followed by one decision; a refused fact moves nothing and is answered by `DecisionRefused`.
 
     per job      escrow = Σ gross + refund
     per consumer available ≥ 0

@@ -58,7 +58,8 @@ def verify(books: Books, everything: bool, as_json: bool) -> None:
         )
         return
     click.echo(
-        f"verified {logs.records} records, {logs.events} events, {folded.entries()} entries, {rows} rows: nothing differs"
+        f"verified {logs.records} records, {logs.events} events, {folded.entries()} entries, {rows} rows: "
+        "nothing differs"
     )
     if logs.unsettled:
         click.echo(f"{logs.unsettled} decisions are still to be settled: `omnisync run --once`")
@@ -85,9 +86,8 @@ def rebuild(books: Books, as_json: bool) -> None:
     if as_json:
         print_json({"position": position, "before": before, "after": after})
     else:
-        click.echo(
-            f"rebuilt at {position}; balances digest {'unchanged' if before == after else f'was {before}, is {after}'}"
-        )
+        said = "unchanged" if before == after else f"was {before}, is {after}"
+        click.echo(f"rebuilt at {position}; balances digest {said}")
 
 
 def _digest(books: Books) -> str | None:

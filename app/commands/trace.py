@@ -35,8 +35,8 @@ def trace() -> None:
 def alibaba(pods: Path, nodes: Path, price_per_gpu_hour: str, start: int, preset: str) -> None:
     """Print the Alibaba GPU trace of 2023 as facts, one CloudEvent per line.
 
-    Registrations, declared deposits, jobs and daily marks. Pods that ran are settled, failed ones refunded, unscheduled and
-    CPU-only ones cancelled.
+    Registrations, declared deposits, jobs and daily marks. Pods that ran are settled, failed ones refunded,
+    unscheduled and CPU-only ones cancelled.
 
     \b
     $ omnisync trace alibaba openb_pod_list_default.csv.gz --nodes openb_node_list_all_node.csv \\

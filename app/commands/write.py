@@ -63,8 +63,8 @@ def load_preset(name: str):  # type: ignore[no-untyped-def]
 def ingest(file: str, books: Books, strict: bool, receipts: bool, as_json: bool) -> None:
     """Append the facts of a file of CloudEvents, one JSON object per line.
 
-    Good lines are kept beside bad ones; each bad line is named with its number and reason, and is itself kept in the facts
-    log. A file that was ingested before changes nothing. Exit status 1 where a line was refused.
+    Good lines are kept beside bad ones; each bad line is named with its number and reason, and is itself kept in
+    the facts log. A file that was ingested before changes nothing. Exit status 1 where a line was refused.
 
     \b
     $ omnisync ingest facts.jsonl --data B

@@ -4,10 +4,10 @@
     gross       = floor(price × GPU-seconds / 3600)                         price: what the consumer pays per GPU-hour
     escrow      = ceil(price × GPU-seconds / 3600)                          so a settled job gets back 0 or 1 base unit
 
-A pod with GPUs that ran (Running, Succeeded) is settled; one that Failed is refunded in full; one that was never scheduled
-is cancelled; one without GPUs is cancelled as `cpu_only`. Consumers are `alibaba-{qos}`; node of the n-th GPU pod is the
-n-th GPU node, around and around, at minimum price 0. Each consumer's escrows are deposited, by declaration, before its first
-job. All of it is declared, not proven.
+A pod with GPUs that ran (Running, Succeeded) is settled; one that Failed is refunded in full; one that was never
+scheduled is cancelled; one without GPUs is cancelled as `cpu_only`. Consumers are `alibaba-{qos}`; node of the n-th
+GPU pod is the n-th GPU node, around and around, at minimum price 0. Each consumer's escrows are deposited, by
+declaration, before its first job. All of it is declared, not proven.
 """
 
 import csv

@@ -14,6 +14,11 @@ down_revision = None
 
 def upgrade() -> None:
     """Create the tables."""
+    _create_positions_and_balances()
+    _create_what_is_counted()
+
+
+def _create_positions_and_balances() -> None:
     op.create_table(
         "checkpoint",
         sa.Column("log", sa.String(40), primary_key=True),
@@ -53,6 +58,9 @@ def upgrade() -> None:
         sa.Column("epoch", sa.Integer, nullable=False),
         *(sa.Column(name, BaseUnits, nullable=False) for name in ("debit", "credit", "debits", "credits")),
     )
+
+
+def _create_what_is_counted() -> None:
     op.create_table(
         "job",
         sa.Column("id", sa.String(88), primary_key=True),
