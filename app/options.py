@@ -56,4 +56,4 @@ def price(text: str, decimals: int) -> int:
     match = _DECIMAL.fullmatch(text)
     if match is None or len(match[2] or "") > decimals:
         raise click.BadParameter(f"{text!r}: expected a decimal of at most {decimals} places, such as 0.35")
-    return int(match[1]) * 10**decimals + int((match[2] or "").ljust(decimals, "0") or "0")
+    return int(match[1] + (match[2] or "").ljust(decimals, "0"))

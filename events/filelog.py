@@ -15,7 +15,7 @@ damage and not as the end of the file. Holds:
 import errno
 import fcntl
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -223,7 +223,9 @@ class FileLog:
                     position = record.end
                     yield record, _Cursor(position, path, offset)
 
-    def _read_frame(self, read: "_Read", path: Path, offset: int, position: int, last: bool) -> bytes | None:
+    def _read_frame(
+        self, read: Callable[[int], bytes], path: Path, offset: int, position: int, last: bool
+    ) -> bytes | None:
         """Return the next record's bytes, or None at the end of the file; a short frame is an end only in the last."""
         head = read(FRAME_BYTES)
         if head == b"":
@@ -252,12 +254,6 @@ class FileLog:
             fault = f"header says sequence {record.sequence}"
             raise LogDamaged(self.name, path.name, offset, position, fault)
         return record
-
-
-class _Read:
-    """The type of a file's `read`."""
-
-    def __call__(self, size: int, /) -> bytes: ...
 
 
 def frame(data: bytes) -> bytes:

@@ -7,9 +7,9 @@ and no more. What the books have not reached yet is refused, never answered with
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, and_, func, select
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, select
 
 from events.instant import format_instant, parse_instant
 from ledger.accounts import Key
@@ -112,7 +112,7 @@ def read_history(connection: Connection, position: dict[str, int], name: str) ->
         )
 
 
-def _sums_at(connection: Connection, position: dict[str, int], name: str | None) -> Iterable[object]:
+def _sums_at(connection: Connection, position: dict[str, int], name: str | None) -> Iterable[Row[Any]]:
     """Select each account's sums per log: from the head where that is asked for, else from the last row of history."""
     columns = (account.c.asset, account.c.account, account.c.vault)
     of_name = _match(name)
@@ -136,7 +136,7 @@ def _sums_at(connection: Connection, position: dict[str, int], name: str | None)
         )
 
 
-def _match(name: str | None):  # type: ignore[no-untyped-def]
+def _match(name: str | None) -> ColumnElement[bool]:
     if name is None:
         return account.c.id > 0
     if name.endswith(":"):

@@ -7,6 +7,7 @@ and what the hub decides does not depend on how lanes interleave. At each close,
 """
 
 from collections import defaultdict, deque
+from typing import Any
 
 from events.codec import encode
 from events.decisions import (
@@ -88,7 +89,7 @@ class Hub:
             ends_at=format_instant(start_of_day(epoch + 1)),
             positions=tuple(LogPosition(log=closed.subject, size=size) for closed, size in parts),
         )
-        shared = {
+        shared: dict[str, Any] = {
             "source": SOURCE,
             "occurred_at": format_instant(network_time),
             "schema_version": 1,
@@ -111,10 +112,10 @@ class Hub:
                 lines.append(self._share(epoch, asset, vault, amount, shared))
         return network_time, lines
 
-    def _share(self, epoch: int, asset: str, vault: str, fees: int, shared: dict[str, object]) -> bytes:
+    def _share(self, epoch: int, asset: str, vault: str, fees: int, shared: dict[str, Any]) -> bytes:
         shares = share_fees(fees, self._parameters.waterfall.validator_bps)
         key = f"fees:{epoch}:{asset}:{vault}"
         data = FeeAllocatedData(
             asset=asset, fees=str(fees), pool=str(shares.pool), treasury=str(shares.treasury), vault=vault
         )
-        return encode(FeeAllocated(id=decision_id("FeeAllocated", key), subject=asset, key=key, data=data, **shared))  # type: ignore[arg-type]
+        return encode(FeeAllocated(id=decision_id("FeeAllocated", key), subject=asset, key=key, data=data, **shared))

@@ -19,7 +19,7 @@ from ledger.errors import LedgerInvariantBroken
 from ledger.fold import Books
 from projections.database import open_sqlite
 from projections.project import Projector
-from projections.tables import METADATA, account
+from projections.tables import METADATA, account, checkpoint
 from settlement.output import Output
 from settlement.settle import HubSettler, LaneSettler
 
@@ -94,7 +94,7 @@ def verify_rows(engine: Engine, facts: Log, ledgers: Sequence[Log]) -> int:
     scratch = open_sqlite(None, writable=True)
     METADATA.create_all(scratch)
     with engine.connect() as stored, scratch.connect() as derived:
-        positions = dict(stored.execute(select(METADATA.tables["checkpoint"])).tuples().all())
+        positions = {row.log: row.position for row in stored.execute(select(checkpoint))}
         limited = [Prefix(log, positions.get(log.name, 0)) for log in (facts, *ledgers)]
         Projector(scratch, limited[0], limited[1:]).run()  # type: ignore[arg-type]
         return sum(_compare(table, stored, derived) for table in METADATA.sorted_tables)
@@ -113,7 +113,7 @@ def _rows(table: Table, connection: Connection) -> dict[tuple[str, ...], Mapping
     names = {
         row.id: f"{row.account} {row.asset} {row.vault or '-'}" for row in connection.execute(select(account)).all()
     }
-    rows = {}
+    rows: dict[tuple[str, ...], Mapping[str, object]] = {}
     for row in connection.execute(select(table)).mappings():
         members = dict(row)
         if table is account:

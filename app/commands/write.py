@@ -9,11 +9,11 @@ from pathlib import Path
 
 import click
 
-from app.books import Books
+from app.books import Books, Progress
 from app.facts import Producer, to_line
 from app.options import books_option, instant
 from app.render import print_json, progress, say
-from ledger.parameters import parameters_from_toml
+from ledger.parameters import Parameters, parameters_from_toml
 from settlement.ingest import Receipt, catch_up
 from settlement.intake import Intake
 from settlement.lines import Line, read_chunks
@@ -45,7 +45,7 @@ def init(books: Books, preset: str, as_json: bool) -> None:
         click.echo(f"created books of {parameters.network} in {books.folder}, parameters {params_hash[:12]}")
 
 
-def load_preset(name: str):  # type: ignore[no-untyped-def]
+def load_preset(name: str) -> Parameters:
     """Read a parameter set by preset name or file. Raises: ParametersInvalid, click.BadParameter."""
     path = PRESETS / f"{name}.toml" if "/" not in name and not name.endswith(".toml") else Path(name)
     if not path.exists():
@@ -83,7 +83,7 @@ def ingest(file: str, books: Books, strict: bool, receipts: bool, as_json: bool)
     _report(total, source, as_json, strict)
 
 
-def _counted(chunks: Iterator[list[Line]], advance):  # type: ignore[no-untyped-def]
+def _counted(chunks: Iterator[list[Line]], advance: Progress) -> Iterator[list[Line]]:
     for chunk in chunks:
         yield chunk
         advance(sum(line.length + 1 for line in chunk))
