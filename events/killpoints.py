@@ -18,8 +18,6 @@ KILLPOINTS = (
     "settle.1-facts-synced",
     "settle.2-decided",
     "settle.3-appended",
-    "snapshot.1-written",
-    "snapshot.2-renamed",
     "project.1-rows-written",
     "project.2-committed",
     "rebuild.1-built",

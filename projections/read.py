@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, select
+from sqlalchemy import ColumnElement, Connection, and_, func, select
 
 from events.instant import format_instant, parse_instant
 from ledger.accounts import Key
@@ -112,7 +112,7 @@ def read_history(connection: Connection, position: dict[str, int], name: str) ->
         )
 
 
-def _sums_at(connection: Connection, position: dict[str, int], name: str | None) -> Iterable[Row[Any]]:
+def _sums_at(connection: Connection, position: dict[str, int], name: str | None) -> Iterable[Any]:
     """Select each account's sums per log: from the head where that is asked for, else from the last row of history."""
     columns = (account.c.asset, account.c.account, account.c.vault)
     of_name = _match(name)
