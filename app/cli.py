@@ -8,7 +8,7 @@ import sys
 import click
 
 from app.books import BooksExist, BooksMissing
-from app.commands import ask, check, demo, trace, write
+from app.commands import ask, check, demo, export, trace, write
 from app.settings import read_settings
 from app.traces.alibaba import TraceMalformed
 from events.killpoints import arm
@@ -57,6 +57,7 @@ for command in (
     ask.report,
     check.verify,
     check.rebuild,
+    export.export,
     demo.demo,
 ):
     cli.add_command(command)

@@ -20,7 +20,7 @@ from events.killpoints import reach
 from events.log import Log
 from events.record import Record
 from events.refusal import Refusal
-from ledger.accounts import Key, kind_of
+from ledger.accounts import SUPPLY_ISSUED, Key, kind_of
 from ledger.entry import Side
 from ledger.errors import LedgerInvariantBroken
 from ledger.post import post
@@ -49,6 +49,7 @@ class Projector:
         self._sums: dict[tuple[int, str], list[int]] = {}
         self._ids: dict[Key, int] = {}
         self._net: dict[int, int] = {}
+        self._below: set[int] = set()
         with engine.connect() as connection:
             self._positions = self._load(connection)
 
@@ -80,6 +81,7 @@ class Projector:
         for row in connection.execute(select(tables.balance)):
             self._sums[row.account_id, row.log] = [row.debits, row.credits]
             self._net[row.account_id] = self._net.get(row.account_id, 0) + row.credits - row.debits
+        self._below = {account_id for account_id, net in self._net.items() if net < 0}
         return {row.log: row.position for row in connection.execute(select(tables.checkpoint))}
 
     # --- folding, in memory ---
@@ -133,14 +135,15 @@ class Projector:
         running = self._sums.setdefault((account_id, log), [0, 0])
         running[0] += debit
         running[1] += credit
-        self._net[account_id] = self._net.get(account_id, 0) + credit - debit
+        net = self._net[account_id] = self._net.get(account_id, 0) + credit - debit
+        (self._below.add if net < 0 else self._below.discard)(account_id)
         return running[0], running[1]
 
     def _check_floors(self) -> None:
         """Assert, where all logs are summed, that only `supply:issued` is below zero."""
-        for key, account_id in self._ids.items():
-            net = self._net.get(account_id, 0)
-            if net < 0 and key.account != "supply:issued":
+        for key in [key for key, account_id in self._ids.items() if account_id in self._below]:
+            if key.account != SUPPLY_ISSUED:
+                net = self._net[self._ids[key]]
                 raise LedgerInvariantBroken(
                     f"{key.account} in {key.vault or 'no vault'} stands at {net} base units of {key.asset}"
                 )

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from events.instant import format_instant
 from events.killpoints import reach
 from events.log import Log
-from events.record import Basis, pack_lines
+from events.record import Basis, Record, pack_lines
 from ledger.errors import LedgerInvariantBroken
 from settlement.timekeeper import BEFORE_TIME
 
@@ -37,26 +37,29 @@ class Output:
         self.network_time = BEFORE_TIME
         self._now = now
         self._writable = writable
-        self._held: Iterator[tuple[int, bytes]] = _events_behind(log, position)
+        self._held = self._events_behind(position)
         self._behind = True
         self._pending: list[bytes] = []
         self._basis: dict[str, Basis] = {}
+        self._latest: dict[str, Basis] = {}
 
     def put(self, lines: list[bytes]) -> None:
         """Take decisions. Raises: DecisionsDiffer."""
         for line in lines:
             held = next(self._held, None) if self._behind else None
             if held is None:
-                self._behind = False
+                self._leave_behind()
                 self._pending.append(line)
             elif held[1] != line:
                 raise DecisionsDiffer(self.log.name, held[0], line, held[1])
 
-    def rest_on(self, log: str, end: int, root: str) -> None:
-        """Widen what the next record rests on up to `end` of another log."""
+    def rest_on(self, log: str, record: Record) -> None:
+        """Widen what the next record rests on by a record of another log."""
+        assert record.header.root is not None
+        self._latest[log] = Basis(log=log, start=record.sequence, end=record.end, root=record.header.root)
         before = self._basis.get(log)
-        start = before.start if before is not None else 0
-        self._basis[log] = Basis(log=log, start=start, end=end, root=root)
+        start = record.sequence if before is None else before.start
+        self._basis[log] = Basis(log=log, start=start, end=record.end, root=record.header.root)
 
     def pass_time(self, network_time: int, make_durable: Callable[[], None]) -> None:
         """Begin a new record where network time goes on: the decisions of a record share one."""
@@ -80,20 +83,25 @@ class Output:
             reach("settle.3-appended")
         self.appended += len(self._pending)
         self._pending = []
-        for log, basis in self._basis.items():
-            self._basis[log] = Basis(log=log, start=basis.end, end=basis.end, root=basis.root)
+        # What follows may still rest on the record that was read last, and on nothing before it.
+        self._basis = dict(self._latest)
 
     def finish(self) -> None:
         """Assert that the log holds nothing that no fact led to. Raises: DecisionsDiffer."""
         extra = next(self._held, None) if self._behind else None
         if extra is not None:
             raise DecisionsDiffer(self.log.name, extra[0], None, extra[1])
-        self._behind = False
+        self._leave_behind()
 
+    def _leave_behind(self) -> None:
+        """Stop comparing: the log's end is reached, and what is decided from here on is new."""
+        if self._behind:
+            self._behind = False
+            self._basis = dict(self._latest)
 
-def _events_behind(log: Log, position: int) -> Iterator[tuple[int, bytes]]:
-    for record in log.read(position):
-        yield from (pair for pair in record.events() if pair[0] >= position)
+    def _events_behind(self, position: int) -> Iterator[tuple[int, bytes]]:
+        for record in self.log.read(position):
+            yield from (pair for pair in record.events() if pair[0] >= position)
 
 
 def _short(line: bytes | None) -> str:

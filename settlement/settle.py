@@ -56,8 +56,7 @@ class LaneSettler:
         return self._output.appended - before
 
     def _take(self, record: Record) -> None:
-        assert record.header.root is not None
-        self._output.rest_on(self._facts.name, record.end, record.header.root)
+        self._output.rest_on(self._facts.name, record)
         for position, verdict in self._judge(record):
             self._decide(position, verdict)
 
@@ -126,17 +125,15 @@ class HubSettler:
                 verdict = intake.admit(event, position, known)
                 if isinstance(verdict, Accepted) and isinstance(verdict.fact, GenesisDeclared):
                     assert intake.parameters is not None
-                    assert record.header.root is not None
                     self._hub = Hub(len(self._lanes), intake.parameters, intake.params_hash)
-                    self._output.rest_on(self._facts.name, record.end, record.header.root)
+                    self._output.rest_on(self._facts.name, record)
                     self._output.put(self._hub.open_books(verdict.fact))
                     return
 
     def _read_lane(self, number: int, hub: Hub) -> None:
         log = self._lanes[number]
         for record in log.read(self._positions[number]):
-            assert record.header.root is not None
-            self._output.rest_on(log.name, record.end, record.header.root)
+            self._output.rest_on(log.name, record)
             for position, line in record.events():
                 if _LANE_CLOSED in line:
                     hub.take(_closed_decoder.decode(line), position + 1)

@@ -155,13 +155,11 @@ def run(books: Books, once: bool, close_until: int | None, as_json: bool) -> Non
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, lambda received, _frame: stopping.append(received))
             say("settling; stop with Ctrl-C")
-        decided = folded = 0
-        while True:
-            with progress("settle") as settled, progress("project") as projected:
-                did = settlers.run(settled, projected)
+        with progress("settle") as settled, progress("project") as projected:
+            decided, folded = settlers.run(settled, projected)
+        while not once and not stopping:
+            did = settlers.run()
             decided, folded = decided + did[0], folded + did[1]
-            if once or stopping:
-                break
             if not any(did):
                 time.sleep(IDLE_SECONDS)
     if as_json:

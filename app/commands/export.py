@@ -1,0 +1,42 @@
+"""The command that hands the books to other people's tools: export."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from app.books import Books
+from app.options import books_option
+from projections.export import TOOLS, export_journal
+
+__all__ = ["export"]
+
+
+@click.command()
+@click.argument("tool", type=click.Choice(TOOLS))
+@books_option
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False, writable=True),
+    metavar="FILE",
+    help="Write to FILE instead of standard output.",
+)
+def export(tool: str, books: Books, output: Path | None) -> None:
+    """Write the books as a plain-text journal, so that a tool which is not ours can add them up again.
+
+    One transaction per entry, from the ledger logs. A debit is positive, a credit negative, so that each total is
+    the negative of our balance; the file ends by asserting them all.
+
+    \b
+    $ omnisync export hledger --data B --output books.journal
+    $ hledger -f books.journal check --strict
+    $ hledger -f books.journal balance --flat -N escrow:burn
+     -353.741531152 OMNI  escrow:burn:pending
+    """
+    unit = books.parameters().unit
+    pieces = export_journal(tool, books.ledgers(), unit.asset, unit.decimals)
+    if output is None:
+        sys.stdout.writelines(pieces)
+        return
+    with output.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(pieces)
