@@ -3,6 +3,7 @@
 Holds: `format_instant(parse_instant(t)) == t` for each text that `parse_instant` accepts. Text sorts as time does.
 """
 
+import re
 from datetime import UTC, datetime, timedelta
 
 __all__ = [
@@ -16,6 +17,8 @@ __all__ = [
 
 MICROSECONDS = 1_000_000
 DAY = 86_400 * MICROSECONDS
+# What `fromisoformat` accepts of this shape has one reading and one writing.
+_CANONICAL = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -24,14 +27,10 @@ def parse_instant(text: str) -> int:
 
     Raises: ValueError for any text that is not canonical, also where the calendar has no such day.
     """
-    if len(text) != len("YYYY-MM-DDThh:mm:ss.ffffffZ") or text[10] != "T" or text[19] != "." or text[26] != "Z":
+    if _CANONICAL.fullmatch(text) is None:
         raise ValueError(f"instant {text!r}: expected YYYY-MM-DDThh:mm:ss.ffffffZ")
-    moment = datetime.fromisoformat(text)
-    elapsed = moment - _EPOCH
-    instant = (elapsed.days * 86_400 + elapsed.seconds) * MICROSECONDS + elapsed.microseconds
-    if format_instant(instant) != text:
-        raise ValueError(f"instant {text!r}: not canonical")
-    return instant
+    elapsed = datetime.fromisoformat(text) - _EPOCH
+    return (elapsed.days * 86_400 + elapsed.seconds) * MICROSECONDS + elapsed.microseconds
 
 
 def format_instant(instant: int) -> str:

@@ -18,6 +18,7 @@ from ledger.errors import ParametersInvalid
 
 __all__ = [
     "Parameters",
+    "Unit",
     "parameters_from_json",
     "parameters_from_toml",
     "parameters_hash",

@@ -182,9 +182,9 @@ class Rows:
 
     def _settled(self, decision: JobSettled) -> None:
         data = decision.data
-        row = self._job(decision.subject) or _open_job(
-            decision, data.consumer, data.asset, data.attempt, int(data.escrow)
-        )
+        # A job that arrives whole, or is withdrawn before any attempt, was never opened.
+        row = self._job(decision.subject) if data.funding == "escrow" else None
+        row = row or _open_job(decision, data.consumer, data.asset, data.attempt, int(data.escrow))
         sums = {name: sum(int(getattr(line, name)) for line in data.lines) for name in ("gross", "burn", "fee", "net")}
         row |= sums | {
             "status": "settled",
@@ -201,7 +201,8 @@ class Rows:
 
     def _refunded(self, decision: JobRefunded) -> None:
         data = decision.data
-        row = self._job(decision.subject) or _open_job(decision, data.consumer, data.asset, data.attempt, 0)
+        row = self._job(decision.subject) if data.attempt else None
+        row = row or _open_job(decision, data.consumer, data.asset, data.attempt, 0)
         row |= {
             "status": "refunded" if data.outcome == "failed" else "cancelled",
             "cause": data.cause,

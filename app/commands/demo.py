@@ -12,8 +12,12 @@ from app.commands.write import load_preset
 from app.demo import CONSUMERS, DAYS, Quarter, tell_quarter
 from app.facts import to_line
 from app.render import Answer, decimal_text, print_json, progress, render
+from events.codec import decode
+from events.decisions import JobSettled
+from events.facts import UsageMetered
 from events.instant import format_instant, parse_instant
-from ledger.parameters import Parameters
+from ledger.parameters import Parameters, Unit
+from ledger.post import post
 from projections.position import format_position
 from projections.read import balances_digest, read_balances, read_position, read_supply
 from projections.reports import report_burns, report_jobs, report_refused
@@ -67,6 +71,8 @@ class _Story:
         with self._books.settlers() as settlers, progress("settle") as settled, progress("project") as projected:
             decided, _ = settlers.run(settled, projected)
         with self._books.engine().connect() as connection:
+            self._say("3  Settled.")
+            self._tell_example(quarter, parameters.unit)
             self._tell_settlement(connection, jobs, decided, parameters)
             return self._tie_out(connection, quarter, parameters)
 
@@ -82,7 +88,7 @@ class _Story:
         return f"{accepted} accepted, {duplicates} duplicates, {len(refused)} refused; durable.{named}"
 
     def _tell_settlement(self, connection: Connection, asked: int, decided: int, parameters: Parameters) -> None:
-        self._say(f"3  Settled: {decided} decisions, each with the facts it rests on. How the jobs ended:\n")
+        self._say(f"\n   How the jobs ended, {decided} decisions in all:\n")
         decimals = parameters.unit.decimals
         jobs, refused = report_jobs(connection, None), report_refused(connection, None)
         self._table(Answer({}, jobs.columns, jobs.rows), decimals)
@@ -93,13 +99,28 @@ class _Story:
         burns = report_burns(connection, None)
         self._say(f"\n4  {len(burns.rows) - 1} epochs with settlements; the first, the last, and all:\n")
         self._table(Answer({}, burns.columns, [burns.rows[0], burns.rows[-2], burns.rows[-1]]), decimals)
-        self._tell_example(connection, parameters)
+        self._tell_supply(connection, parameters.unit)
 
-    def _tell_example(self, connection: Connection, parameters: Parameters) -> None:
-        """Show what one node earned, from balance to supply."""
+    def _tell_example(self, quarter: Quarter, unit: Unit) -> None:
+        """Follow one usage report to the entry that it causes."""
+        reports = {fact.id: fact for fact in quarter.facts if isinstance(fact, UsageMetered)}
+        decisions = (event for record in self._books.lane().read(0) for line in record.lines if (event := decode(line)))
+        settled = next(event for event in decisions if isinstance(event, JobSettled) and event.causation_id in reports)
+        report, entry = reports[settled.causation_id or ""], post(settled)
+        assert entry is not None
+        self._say(
+            f"   One of them, from report to entry: {report.data.node} ran {report.subject} for "
+            f"{report.data.gpu_seconds:,} GPU-seconds.\n"
+        )
+        rows = [
+            [posting.side.value, f"{posting.account}@{posting.vault}", posting.amount]
+            for posting in sorted(entry.postings, key=lambda posting: posting.side, reverse=True)
+        ]
+        self._table(Answer({}, ["", "account@vault", unit.asset], rows), unit.decimals)
+
+    def _tell_supply(self, connection: Connection, unit: Unit) -> None:
         position = read_position(connection, None)
         best = max(read_balances(connection, position, "payable:supplier:"), key=lambda line: line.net)
-        unit = parameters.unit
         self._say(
             f"\n   The busiest supplier is owed {decimal_text(best.net, unit.decimals)} {unit.asset} "
             f"({best.key.account}, in vault {best.key.vault})."
@@ -144,8 +165,9 @@ class _Story:
         self._table(Answer({}, ["identity", "left", "right", ""], rows), None)
         position = format_position(read_position(connection, None))
         ended = format_instant(parse_instant(parameters.launched_at))[:10]
-        self._say(f"\n   The books stand at {position}, launched {ended}, assumed: {', '.join(parameters.assumed)};")
-        self._say("   unproven: deposits are declared, not seen on a chain.")
+        self._say(f"\n   The books stand at {position}, launched {ended}.")
+        self._say(f"   Assumed: {', '.join(parameters.assumed)}.")
+        self._say("   Unproven: deposits are declared, not seen on a chain.")
         if self._quiet:
             jobs = report_jobs(connection, None).data()
             print_json({"ok": held, "position": position, **jobs, "digests": after._asdict()})
