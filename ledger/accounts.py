@@ -6,7 +6,9 @@ Each account has a home vault (`""`: none) and a supply class; the classes of al
 (`ledger.supply`). Money may lie away from its home vault until it is swept.
 """
 
+import re
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 __all__ = [
@@ -61,6 +63,8 @@ class AccountKind(NamedTuple):
 
     home: str
     supply: SupplyClass
+    # How many ids follow the head: `consumer:{owner}` has one, `burn:pending` none.
+    ids: int = 0
     # Touched by nearly every entry: its history has one row per record instead of one per entry.
     busy: bool = False
 
@@ -69,16 +73,16 @@ _CHART = {
     "supply:issued": AccountKind("", SupplyClass.ISSUED, busy=True),
     "supply:burned": AccountKind("", SupplyClass.BURNED, busy=True),
     "external": AccountKind("", SupplyClass.OUTSIDE, busy=True),
-    "consumer": AccountKind(VAULT_ESCROW, SupplyClass.ESCROWED),
-    "escrow": AccountKind(VAULT_ESCROW, SupplyClass.ESCROWED),
-    "payable:supplier": AccountKind(VAULT_ESCROW, SupplyClass.OWED),
+    "consumer": AccountKind(VAULT_ESCROW, SupplyClass.ESCROWED, ids=1),
+    "escrow": AccountKind(VAULT_ESCROW, SupplyClass.ESCROWED, ids=1),
+    "payable:supplier": AccountKind(VAULT_ESCROW, SupplyClass.OWED, ids=1),
     "fee:accrued": AccountKind("fees", SupplyClass.HELD, busy=True),
-    "validator_pool": AccountKind("fees", SupplyClass.HELD, busy=True),
+    "validator_pool": AccountKind("fees", SupplyClass.HELD, ids=1, busy=True),
     "burn:pending": AccountKind("", SupplyClass.PENDING_BURN, busy=True),
     "treasury:ops": AccountKind("treasury", SupplyClass.HELD, busy=True),
     "fund:ecosystem": AccountKind("fund", SupplyClass.HELD, busy=True),
-    "reserve": AccountKind("vesting", SupplyClass.LOCKED, busy=True),
-    "vest:locked": AccountKind("vesting", SupplyClass.LOCKED),
+    "reserve": AccountKind("vesting", SupplyClass.LOCKED, ids=1, busy=True),
+    "vest:locked": AccountKind("vesting", SupplyClass.LOCKED, ids=2),
 }
 
 
@@ -97,12 +101,15 @@ def payable_supplier(node: str) -> str:
     return f"payable:supplier:{node}"
 
 
+@lru_cache(maxsize=65_536)
 def kind_of(account: str) -> AccountKind:
-    """Look an account up in the chart. Raises: KeyError for a name that the chart does not know."""
-    head, _, rest = account.partition(":")
-    kind = _CHART.get(head)
-    if kind is None:
-        kind = _CHART.get(f"{head}:{rest.partition(':')[0]}")
-    if kind is None:
-        raise KeyError(f"account {account!r} is not in the chart of accounts")
-    return kind
+    """Look an account up in the chart. Raises: KeyError for a name that the chart does not allow."""
+    parts = account.split(":")
+    for heads in (1, 2):
+        kind = _CHART.get(":".join(parts[:heads]))
+        if kind is not None and len(parts) == heads + kind.ids and all(map(_ID.fullmatch, parts[heads:])):
+            return kind
+    raise KeyError(f"account {account!r} is not in the chart of accounts")
+
+
+_ID = re.compile(r"[A-Za-z0-9._-]{1,88}")

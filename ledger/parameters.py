@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from events.codec import encode_json
 from events.instant import parse_instant
-from ledger.accounts import SUPPLY_ISSUED, kind_of
+from ledger.accounts import SupplyClass, kind_of
 from ledger.bps import BPS
 from ledger.errors import ParametersInvalid
 
@@ -33,11 +33,11 @@ def _check_instant(text: str) -> str:
 
 def _check_account(name: str) -> str:
     try:
-        kind_of(name)
+        kind = kind_of(name)
     except KeyError as error:
         raise ValueError(str(error.args[0])) from None
-    if name == SUPPLY_ISSUED:
-        raise ValueError("the supply is allocated from supply:issued, not to it")
+    if kind.supply in {SupplyClass.ISSUED, SupplyClass.BURNED}:
+        raise ValueError("D22: the supply is allocated to accounts that hold it")
     return name
 
 

@@ -30,6 +30,8 @@ __all__ = ["TOOLS", "beancount_name", "export_journal", "parse_beancount_name", 
 NO_VAULT = "no-vault"
 _EMPTY = "~"
 _DATE_MAX = "9999-12-31"
+# What Python's decimals, and so beancount, compute with unless told otherwise.
+BEANCOUNT_DIGITS = 28
 
 
 class Survey(NamedTuple):
@@ -200,7 +202,10 @@ class _Ledger(_Plain):
 
 class _Beancount:
     def head(self, unit: Unit, survey: Survey) -> Iterator[str]:
-        """Open each account on the first day."""
+        """Open each account on the first day; warn where beancount would round, since it does so in silence."""
+        digits = len(str(sum(debits for _, (debits, _) in survey.balances.items())))
+        if digits > BEANCOUNT_DIGITS:
+            yield f"; Set decimal.getcontext().prec = {digits} first; beancount rounds at {BEANCOUNT_DIGITS}.\n"
         yield f'\noption "title" "Books of {unit.asset}"\noption "operating_currency" "{unit.asset}"\n\n'
         for key, _ in _totals(survey):
             yield f"{survey.first} open {beancount_name(key.account, key.vault)} {unit.asset}\n"
