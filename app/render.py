@@ -101,8 +101,6 @@ def _cell(cell: Any, decimals: int | None) -> str:
     return str(cell)
 
 
-def print_json(data: dict[str, Any], *, line: bool = False) -> None:
-    """Print JSON on standard output: indented, or as one line that is flushed at once."""
-    click.echo(json.dumps(data, ensure_ascii=False, indent=None if line else 2))
-    if line:
-        sys.stdout.flush()
+def print_json(data: dict[str, Any], *, line: bool = False, error: bool = False) -> None:
+    """Print JSON: indented or as one line; on standard output, or beside it where that carries something else."""
+    click.echo(json.dumps(data, ensure_ascii=False, indent=None if line else 2), err=error)

@@ -7,6 +7,7 @@ import click
 
 from app.books import Books
 from app.options import books_option
+from app.render import print_json
 from projections.export import TOOLS, export_journal
 
 __all__ = ["export"]
@@ -21,7 +22,8 @@ __all__ = ["export"]
     metavar="FILE",
     help="Write to FILE instead of standard output.",
 )
-def export(tool: str, books: Books, output: Path | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Say what was written as JSON (beside --output: on stdout).")
+def export(tool: str, books: Books, output: Path | None, as_json: bool) -> None:
     """Write the books as a plain-text journal, so that a tool which is not ours can add them up again.
 
     One transaction per entry, from the ledger logs. A debit is positive, a credit negative, so that each total is
@@ -37,6 +39,9 @@ def export(tool: str, books: Books, output: Path | None) -> None:
     pieces = export_journal(tool, books.ledgers(), unit.asset, unit.decimals)
     if output is None:
         sys.stdout.writelines(pieces)
-        return
-    with output.open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(pieces)
+    else:
+        with output.open("w", encoding="utf-8", newline="\n") as file:
+            file.writelines(pieces)
+    if as_json:
+        said = {"tool": tool, "asset": unit.asset, "decimals": unit.decimals, "output": str(output or "-")}
+        print_json(said, error=output is None)

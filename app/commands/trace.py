@@ -8,7 +8,7 @@ import click
 from app.commands.write import load_preset
 from app.facts import to_line
 from app.options import instant, price
-from app.render import progress, say
+from app.render import print_json, progress, say
 from app.traces.alibaba import read_nodes, read_pods, trace_alibaba
 from events.instant import format_instant
 
@@ -32,7 +32,8 @@ def trace() -> None:
 @click.option("--price-per-gpu-hour", required=True, metavar="OMNI", help="What the consumer pays, as decimal text.")
 @click.option("--start", default="2026-10-01T00:00:00Z", show_default=True, callback=instant, help="When second 0 is.")
 @click.option("--preset", default="omnisync", show_default=True, help="The parameter set that names the asset.")
-def alibaba(pods: Path, nodes: Path, price_per_gpu_hour: str, start: int, preset: str) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Say what was read as JSON on standard error.")
+def alibaba(pods: Path, nodes: Path, price_per_gpu_hour: str, start: int, preset: str, as_json: bool) -> None:
     """Print the Alibaba GPU trace of 2023 as facts, one CloudEvent per line.
 
     Registrations, declared deposits, jobs and daily marks. Pods that ran are settled, failed ones refunded,
@@ -46,7 +47,16 @@ def alibaba(pods: Path, nodes: Path, price_per_gpu_hour: str, start: int, preset
     unit = load_preset(preset).unit
     base_units = price(price_per_gpu_hour, unit.decimals)
     read, gpu_nodes = read_pods(pods), read_nodes(nodes)
-    say(f"{len(read)} pods, {len(gpu_nodes)} GPU nodes, from {format_instant(start)} on")
+    if as_json:
+        said = {
+            "pods": len(read),
+            "gpu_nodes": len(gpu_nodes),
+            "start": format_instant(start),
+            "price": str(base_units),
+        }
+        print_json(said, error=True)
+    else:
+        say(f"{len(read)} pods, {len(gpu_nodes)} GPU nodes, from {format_instant(start)} on")
     with progress("trace") as advance:
         for fact in trace_alibaba(read, gpu_nodes, base_units, unit.asset, start):
             sys.stdout.buffer.write(to_line(fact))
