@@ -6,6 +6,7 @@ present it must agree with the event.
 
 import msgspec
 
+from events.codec import canonicalise
 from events.event import Event
 from events.refusal import Reason, Refusal
 
@@ -60,8 +61,14 @@ def open_envelope(line: bytes) -> Envelope | Refusal:
     return envelope
 
 
-def unwrap(envelope: Envelope, event: Event) -> Refusal | None:
+def unwrap(line: bytes, envelope: Envelope, event: Event) -> Refusal | None:
     """Compare the envelope's attributes with the event that was read from its data."""
+    if wrap(event, bytes(envelope.data)) == line:
+        return None
+    # Not the envelope as we write it: it is read only if no member of it stands twice.
+    parsed = canonicalise(line)
+    if isinstance(parsed, Refusal):
+        return parsed
     if (
         envelope.id != event.id
         or envelope.source != event.source

@@ -15,7 +15,7 @@ import msgspec
 from events.catalogue import AnyEvent, get_version
 from events.event import Event
 from events.refusal import Reason, Refusal
-from events.upcast import upcast
+from events.upcast import UpcastRefused, upcast
 
 __all__ = ["INTEGER_MAX", "canonicalise", "decode", "encode", "encode_json", "type_name"]
 
@@ -66,15 +66,19 @@ def _look_again(line: bytes) -> Event | Refusal:
     fault = _fault_of_type(members)
     if fault is not None:
         return fault
-    try:
-        event = msgspec.convert(upcast(members), AnyEvent)
-    except msgspec.ValidationError as error:
-        return _name_validation_error(str(error))
-    except (KeyError, TypeError) as error:
-        return Refusal(Reason.MEMBER_MISSING, f"older version cannot be read: {error!s:.80}")
     if _encoder.encode(members) != line:
         return Refusal(Reason.NOT_CANONICAL, "members must be sorted, without white space")
-    assert isinstance(event, Event)
+    try:
+        current = upcast(members)
+        event: Event = msgspec.convert(current, AnyEvent)
+    except msgspec.ValidationError as error:
+        return _name_validation_error(str(error))
+    except UpcastRefused as error:
+        return Refusal(Reason.MEMBER_UNKNOWN, str(error))
+    except (KeyError, TypeError) as error:
+        return Refusal(Reason.MEMBER_MISSING, f"older version cannot be read: {error!s:.80}")
+    if _encoder.encode(event) != _encoder.encode(current):
+        return Refusal(Reason.NOT_CANONICAL, "a member without a value is left out")
     return event
 
 

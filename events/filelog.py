@@ -121,18 +121,13 @@ class FileLog:
 
     def sync(self) -> None:
         """Make durable what a reader can see, so that it may build on it: the writer may not have synced yet."""
-        segments = self._segments()
-        for path in segments[-1:]:
-            file = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(file)
-            finally:
-                os.close(file)
+        for path in self._segments()[-1:]:
+            _sync_file(path)
 
     # --- writing ---
 
     def _write(self, head: bytes, data: bytes, sequence: int) -> None:
-        if self._checked.offset >= self._segment_bytes_max or self._file is None:
+        if self._file is None or self._checked.offset >= self._segment_bytes_max:
             self._begin_segment(sequence)
         assert self._file is not None
         try:
@@ -157,15 +152,15 @@ class FileLog:
         raise LogFull(f"{self.name}: {error.strerror}; nothing of the batch was kept") from error
 
     def _begin_segment(self, sequence: int) -> None:
+        path = self._folder / f"{sequence:020d}.log"
+        try:
+            file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
+            _sync_file(self._folder)
+        except OSError as error:
+            raise LogFault(f"{self.name}: cannot begin {path.name}: {error.strerror}") from error
         if self._file is not None:
             os.close(self._file)
-        path = self._folder / f"{sequence:020d}.log"
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-        folder = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        self._file = file
         self._checked = _Cursor(sequence, path, 0)
 
     def _open_tail(self) -> None:
@@ -198,9 +193,9 @@ class FileLog:
         for record, after in self._scan(self._checked):
             self._tree.extend(record.leaves())
             if self._tree.root().hex() != record.header.root:
-                path = after.path
-                assert path is not None
-                raise LogDamaged(self.name, path.name, self._checked.offset, record.sequence, "root differs")
+                assert after.path is not None
+                begins_at = self._checked.offset if after.path == self._checked.path else 0
+                raise LogDamaged(self.name, after.path.name, begins_at, record.sequence, "root differs")
             self._checked = after
 
     def _scan(self, cursor: _Cursor) -> Iterator[tuple[Record, _Cursor]]:
@@ -269,6 +264,14 @@ def _parse_frame(head: bytes) -> tuple[int, int, str | None]:
         return 0, 0, "frame line differs from its check"
     _, length, checksum, _ = body.split(b" ")
     return int(length), int(checksum, 16), None
+
+
+def _sync_file(path: Path) -> None:
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 def _write_all(file: int, data: bytes) -> None:

@@ -148,6 +148,7 @@ def pack(record: Record) -> bytes:
     """Write a record as bytes, at most `RECORD_BYTES_MAX`."""
     data = b"\n".join((encode_json(record.header), *record.lines, b""))
     assert len(data) <= RECORD_BYTES_MAX, f"record of {len(data)} bytes"
+    assert data.count(b"\n") == 1 + len(record.lines), "a line holds a line end"
     return data
 
 

@@ -15,15 +15,19 @@ from typing import Any
 
 from events.catalogue import get_version
 
-__all__ = ["upcast"]
+__all__ = ["UpcastRefused", "upcast"]
 
 Members = dict[str, Any]
+
+
+class UpcastRefused(ValueError):
+    """The members are not those of their version; the message names one."""
 
 
 def upcast(members: Members) -> Members:
     """Apply the steps from the version of `members` up to today's; the argument is left as it was.
 
-    Raises: KeyError where no step leads on from its type and version.
+    Raises: UpcastRefused; KeyError where no step leads on from its type and version.
     """
     current = dict(members)
     while current["schema_version"] < get_version(current["type"]):
@@ -33,7 +37,13 @@ def upcast(members: Members) -> Members:
 
 
 def _job_cancelled_1(members: Members) -> Members:
-    return members | {"data": members["data"] | {"reason": "unstated"}}
+    return members | {"data": _with_new(members["data"], "reason", "unstated")}
+
+
+def _with_new(data: Members, name: str, value: object) -> Members:
+    if name in data:
+        raise UpcastRefused(f"{name} is not a member of that version")
+    return data | {name: value}
 
 
 _STEPS: dict[tuple[str, int], Callable[[Members], Members]] = {

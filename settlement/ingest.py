@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
 from typing import NamedTuple
 
-from events.cloudevents import Envelope, open_envelope, unwrap, wrap
+from events.cloudevents import Envelope, open_envelope, unwrap
 from events.codec import canonicalise, decode, encode
 from events.event import Event, fact_id
 from events.facts import RecordRefused, RecordRefusedData
@@ -122,20 +122,15 @@ def _read(line: Line) -> tuple[Event | Refusal, bytes]:
             return canonical, b""
         data = canonical
         event = decode(data)
-    return _check(line.data, envelope, event, data), data
+    return _check(line.data, envelope, event), data
 
 
-def _check(line: bytes, envelope: Envelope, event: Event | Refusal, data: bytes) -> Event | Refusal:
+def _check(line: bytes, envelope: Envelope, event: Event | Refusal) -> Event | Refusal:
     if isinstance(event, Refusal):
         return event
     if isinstance(event, RecordRefused):
         return Refusal(Reason.TYPE_NOT_REPORTABLE, "RecordRefused is written by intake alone")
-    if wrap(event, data) != line:
-        # Not the envelope as we write it: it is ours to read only if no member of it stands twice.
-        parsed = canonicalise(line)
-        if isinstance(parsed, Refusal):
-            return parsed
-    return unwrap(envelope, event) or event
+    return unwrap(line, envelope, event) or event
 
 
 def _name(data: bytes, refusal: Refusal) -> Refusal:
