@@ -1,0 +1,1 @@
+"""The peers: other ways to keep the same entries, one module per kind."""

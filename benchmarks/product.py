@@ -1,0 +1,108 @@
+"""The product's own path: create books, ingest a file of facts, settle, project; durable, nothing left out."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from time import perf_counter
+from typing import cast
+
+from app.books import Books, Progress
+from benchmarks.task import Result, Task, rss_mib
+from benchmarks.watch import Watch
+from ledger.accounts import Key
+from ledger.parameters import parameters_from_toml
+from projections.project import Projector
+from projections.read import read_balances, read_position
+from settlement.lines import CHUNK_BYTES, read_chunks
+from settlement.settle import BATCH_DECISIONS
+from settlement.verify import fold_books
+
+__all__ = ["run_product", "run_replay"]
+
+
+class _Watched:
+    """A projector whose time is counted to a stage of its own."""
+
+    def __init__(self, projector: Projector, watch: Watch) -> None:
+        self._projector = projector
+        self._watch = watch
+
+    def run(self, on_record: Progress | None = None) -> int:
+        with self._watch.stage("project"):
+            return self._projector.run(on_record)
+
+
+def run_product(task: Task, folder: Path, watch: Watch | None = None) -> Result:
+    """Measure ingest, settlement and projection of the stream into new books; opening them is counted apart."""
+    books, watch = Books(folder / "books"), watch or Watch()
+    _fill(books, task, watch)
+    stages = watch.seconds
+    rss = rss_mib()
+    log_bytes = sum(_size(books.folder / name) for name in ("facts", "ledger"))
+    return Result(
+        seconds=stages["ingest"] + stages["settle"] + stages["project"],
+        exact=_balances(books) == task.totals(),
+        bytes_on_disk=_size(books.folder),
+        rss_mib=rss,
+        stages=dict(stages),
+        conditions=f"fsync per {CHUNK_BYTES:,} bytes read and per {BATCH_DECISIONS:,} decisions; "
+        f"logs {log_bytes // task.facts} bytes per fact, SQL projections the rest (WAL, synchronous=NORMAL: derived)",
+    )
+
+
+def _fill(books: Books, task: Task, watch: Watch) -> None:
+    with watch.stage("open"):
+        books.create(parameters_from_toml(task.parameters.read_text(encoding="utf-8")))
+    with watch.stage("ingest"):
+        file = os.open(task.stream, os.O_RDONLY)
+        lines = sum(receipt.lines for receipt in books.ingest(read_chunks(file), task.stream.name))
+        os.close(file)
+    assert lines == task.facts, f"ingested {lines} lines of {task.facts}"
+    with watch.stage("open"), books.settlers() as settlers:
+        settlers.projector = cast(Projector, _Watched(settlers.projector, watch))
+        with watch.stage("settle"):
+            settlers.run()
+
+
+def run_replay(task: Task, folder: Path) -> Result:
+    """Measure what an auditor does with finished books: each leaf and root of the ledger logs, each entry, all sums."""
+    books = Books(folder / "books")
+    _fill(books, task, Watch())
+    start = perf_counter()
+    for log in books.ledgers():
+        log.root()
+    checked = perf_counter()
+    folded = fold_books(books.ledgers())
+    folded.digests("OMNI")
+    ended = perf_counter()
+    rss = rss_mib()
+    books.rebuild()
+    rebuilt = perf_counter()
+    totals = _by_account(((key, sums[1] - sums[0])) for key, sums in folded.balances.items())
+    return Result(
+        seconds=ended - start,
+        exact=totals == task.totals() == _balances(books),
+        bytes_on_disk=_size(books.folder / "ledger"),
+        rss_mib=rss,
+        stages={"check": checked - start, "fold": ended - checked, "rebuild": rebuilt - ended},
+        conditions="reads the ledger logs' true bytes; RSS includes making the books",
+    )
+
+
+def _balances(books: Books) -> dict[str, int]:
+    engine = books.engine()
+    with engine.connect() as connection:
+        balances = read_balances(connection, read_position(connection, None))
+    engine.dispose()
+    return _by_account((line.key, line.net) for line in balances)
+
+
+def _by_account(items: Iterable[tuple[Key, int]]) -> dict[str, int]:
+    totals: dict[str, int] = {}
+    for key, net in items:
+        totals[key.account] = totals.get(key.account, 0) + net
+    return {account: net for account, net in totals.items() if net}
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
