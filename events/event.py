@@ -57,7 +57,8 @@ AccountName = Annotated[str, Meta(pattern=r"^[a-z][A-Za-z0-9._:-]{0,299}\Z")]
 Text = Annotated[str, Meta(max_length=300)]
 
 
-class Data(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+# Events hold no references back, so the collector need not follow them (`gc=False`).
+class Data(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, gc=False):
     """The payload of an event; unknown members are refused."""
 
 
@@ -68,6 +69,7 @@ class Event(
     forbid_unknown_fields=True,
     omit_defaults=True,
     kw_only=True,
+    gc=False,
 ):
     """What facts and decisions have in common; `VERSION` is the schema version that is written today."""
 

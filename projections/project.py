@@ -8,10 +8,8 @@ moved, and stops. Ledger logs are folded in any order among themselves: each has
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Engine, insert, select, update
 
 from events.codec import decode
 from events.event import Decision, Event
@@ -26,6 +24,7 @@ from ledger.errors import LedgerInvariantBroken
 from ledger.post import post
 from projections import tables
 from projections.rows import FactRows, Row, Rows
+from projections.write import insert_rows, upsert_rows
 
 __all__ = ["RECORDS_MAX", "ProjectionMoved", "Projector"]
 
@@ -155,21 +154,20 @@ class Projector:
         with self._engine.begin() as connection:
             self._move_checkpoint(connection, log.name, before, after)
             for table, values in rows.inserts():
-                if values:
-                    connection.execute(insert(table), values)
+                insert_rows(connection, table, values)
             for table, values in rows.upserts():
-                if values:
-                    _upsert(connection, table, values)
-            if touched := rows.touched():
-                values = [
-                    {"account_id": i, "log": log.name, "debits": sums[0], "credits": sums[1]}
-                    for i in sorted(touched)
-                    for sums in (self._sums[i, log.name],)
-                ]
-                _upsert(connection, tables.balance, values)
+                upsert_rows(connection, table, values)
+            upsert_rows(connection, tables.balance, self._balance_rows(log.name, rows.touched()))
             reach("project.1-rows-written")
         self._positions[log.name] = after
         reach("project.2-committed")
+
+    def _balance_rows(self, log: str, touched: set[int]) -> list[Row]:
+        return [
+            {"account_id": account_id, "log": log, "debits": sums[0], "credits": sums[1]}
+            for account_id in sorted(touched)
+            for sums in (self._sums[account_id, log],)
+        ]
 
     def _move_checkpoint(self, connection: Connection, log: str, before: int, after: int) -> None:
         if before == 0:
@@ -213,11 +211,3 @@ def _dead_letters(facts: Log, batch: list[Record]) -> FactRows:
                 if isinstance(event, RecordRefused):
                     rows.add_refused(sequence, event)
     return rows
-
-
-def _upsert(connection: Connection, table: Table, values: list[Row]) -> None:
-    dialect: Any = sqlite if connection.dialect.name == "sqlite" else postgresql
-    statement = dialect.insert(table)
-    keys = [column.name for column in table.primary_key]
-    changed = {column.name: statement.excluded[column.name] for column in table.c if column.name not in keys}
-    connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed), values)
