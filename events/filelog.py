@@ -33,6 +33,7 @@ __all__ = ["FRAME_BYTES", "SEGMENT_BYTES_MAX", "FileLog", "hold_lock"]
 FRAME_BYTES = len(b"record 0000000000 00000000 00000000\n")
 # A new file is begun behind this size, so that old ones can be sealed, copied and checked one by one.
 SEGMENT_BYTES_MAX = 256 * 1024 * 1024
+_DIGIT = "[0-9]"
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -127,10 +128,10 @@ class FileLog:
     # --- writing ---
 
     def _write(self, head: bytes, data: bytes, sequence: int) -> None:
-        if self._file is None or self._checked.offset >= self._segment_bytes_max:
-            self._begin_segment(sequence)
-        assert self._file is not None
         try:
+            if self._file is None or self._checked.offset >= self._segment_bytes_max:
+                self._begin_segment(sequence)
+            assert self._file is not None
             # 1 announce the record, 2 write it, 3 make both durable; the caller acknowledges.
             _write_all(self._file, head)
             reach("append.1-frame-written")
@@ -138,8 +139,14 @@ class FileLog:
             reach("append.2-record-written")
             os.fsync(self._file)
             reach("append.3-synced")
+        except LogFault:
+            raise
         except OSError as error:
             self._take_back(error)
+        except BaseException:
+            # Interrupted: how much was written is not known, so only opening anew can tell.
+            self._faulted = True
+            raise
 
     def _take_back(self, error: OSError) -> None:
         """Undo a failed append. After a failed sync nothing is known of the file: write no more."""
@@ -155,13 +162,15 @@ class FileLog:
         path = self._folder / f"{sequence:020d}.log"
         try:
             file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
-            _sync_file(self._folder)
         except OSError as error:
-            raise LogFault(f"{self.name}: cannot begin {path.name}: {error.strerror}") from error
+            kind = LogFull if error.errno in _NO_SPACE else LogFault
+            raise kind(f"{self.name}: cannot begin {path.name}: {error.strerror}") from error
         if self._file is not None:
             os.close(self._file)
         self._file = file
         self._checked = _Cursor(sequence, path, 0)
+        # The folder's entry must be durable before anything in the file counts as such.
+        _sync_file(self._folder)
 
     def _open_tail(self) -> None:
         """Cut a short last frame, then stand behind the last whole record."""
@@ -181,7 +190,7 @@ class FileLog:
     # --- reading ---
 
     def _segments(self) -> list[Path]:
-        return sorted(self._folder.glob("[0-9]*.log"))
+        return sorted(self._folder.glob(f"{_DIGIT * 20}.log"))
 
     def _segment_before(self, position: int) -> _Cursor:
         """Stand at the last file that begins at or before `position`."""

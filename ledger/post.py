@@ -18,6 +18,7 @@ from events.decisions import (
 from events.event import Decision
 from ledger import accounts
 from ledger.entry import Entry, Posting, Side, check_entry
+from ledger.errors import LedgerInvariantBroken
 
 __all__ = ["post"]
 
@@ -57,6 +58,7 @@ def _deposit(event: DepositCredited) -> Iterator[Leg]:
 
 def _escrow_funded(event: EscrowFunded) -> Iterator[Leg]:
     amount = int(event.data.amount)
+    _must_equal(event, "amount", amount, "its holds", sum(int(hold.amount) for hold in event.data.holds))
     yield accounts.consumer(event.data.consumer), accounts.VAULT_ESCROW, amount, Side.DEBIT
     yield accounts.escrow(event.subject), accounts.VAULT_ESCROW, amount, Side.CREDIT
 
@@ -72,6 +74,8 @@ def _job_settled(event: JobSettled) -> Iterator[Leg]:
         yield owner, vault, int(data.escrow) - int(data.refund), Side.DEBIT
     burn = fee = 0
     for line in data.lines:
+        parts = int(line.burn) + int(line.fee) + int(line.net)
+        _must_equal(event, f"gross of {line.node}", int(line.gross), "burn, fee and net", parts)
         yield accounts.payable_supplier(line.node), vault, int(line.net), Side.CREDIT
         burn += int(line.burn)
         fee += int(line.fee)
@@ -90,6 +94,11 @@ def _fee_allocated(event: FeeAllocated) -> Iterator[Leg]:
     yield accounts.FEE_ACCRUED, data.vault, int(data.fees), Side.DEBIT
     yield accounts.POOL_CURRENT, data.vault, int(data.pool), Side.CREDIT
     yield accounts.TREASURY, data.vault, int(data.treasury), Side.CREDIT
+
+
+def _must_equal(event: Decision, name: str, amount: int, of: str, total: int) -> None:
+    if amount != total:
+        raise LedgerInvariantBroken(f"{event.id}: {name} is {amount} base units, the sum of {of} is {total}")
 
 
 _LEGS: dict[type[Decision], Callable[[Any], Iterator[Leg]]] = {
