@@ -88,7 +88,7 @@ def test_answers_are_the_same_in_each_format(demo: Path, words: tuple[str, ...])
     table = CliRunner().invoke(cli, [*words, "--data", str(demo)])
     lines = CliRunner().invoke(cli, [*words, "--data", str(demo), "--format", "csv"])
 
-    assert data["position"] in table.stdout
+    assert str(data["position"]) in table.stdout
     assert table.exit_code == lines.exit_code == 0
     assert len(lines.stdout.splitlines()) > 1
 
