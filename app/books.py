@@ -19,7 +19,7 @@ from events.facts import GenesisDeclared, GenesisDeclaredData
 from events.filelog import FileLog, hold_lock
 from events.killpoints import reach
 from ledger.parameters import Parameters, parameters_from_json, parameters_hash, parameters_json
-from projections.database import migrate, open_sqlite
+from projections.database import close_to_one_file, migrate, open_sqlite
 from projections.project import Projector
 from settlement.ingest import Receipt, catch_up, ingest, ingest_whole
 from settlement.intake import Intake
@@ -156,17 +156,15 @@ class Books:
             _remove(fresh)
             engine = open_sqlite(fresh, writable=True)
             migrate(engine, MIGRATIONS)
-            Projector(engine, self.facts(), self.ledgers()).run(on_record)
-            with engine.connect() as connection:
-                connection.exec_driver_sql("COMMIT")
-                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-                connection.exec_driver_sql("BEGIN")
+            projector = Projector(engine, self.facts(), self.ledgers())
+            projector.run(on_record)
+            projector.check_floors()
             engine.dispose()
+            close_to_one_file(fresh)
             reach("rebuild.1-built")
-            _remove(self.database, keep=True)
+            close_to_one_file(self.database)
             os.replace(fresh, self.database)
             reach("rebuild.2-swapped")
-            _remove(fresh)
 
 
 class Settlers:
@@ -184,7 +182,9 @@ class Settlers:
     def run(self, on_settled: Progress | None = None, on_projected: Progress | None = None) -> tuple[int, int]:
         """Settle and project all that is there; return how many decisions were taken and folded."""
         decided = self.lane.run(on_record=on_settled) + self._hub.run()
-        return decided, self.projector.run(on_projected)
+        folded = self.projector.run(on_projected)
+        self.projector.check_floors()
+        return decided, folded
 
     def close(self) -> None:
         """Give back logs and database."""
@@ -193,7 +193,7 @@ class Settlers:
         self._engine.dispose()
 
 
-def _remove(database: Path, *, keep: bool = False) -> None:
-    """Remove a database's files; `keep` leaves the main one, which is about to be replaced."""
-    for suffix in ("-wal", "-shm") if keep else ("", "-wal", "-shm"):
+def _remove(database: Path) -> None:
+    """Remove a database's files."""
+    for suffix in ("", "-wal", "-shm"):
         Path(f"{database}{suffix}").unlink(missing_ok=True)

@@ -6,6 +6,7 @@ Exit status: 0 done, 1 refused or broken, 2 usage, 3 breaks found.
 import sys
 
 import click
+from sqlalchemy.exc import DatabaseError
 
 from app.books import BooksExist, BooksMissing
 from app.commands import ask, check, demo, export, trace, write
@@ -74,6 +75,10 @@ def main() -> None:
     except BrokenPipeError:
         # The reader of our output has gone: `omnisync … | head`.
         sys.stderr.close()
+        sys.exit(1)
+    except DatabaseError as error:
+        click.echo(f"omnisync: the projections cannot be used: {error.orig}", err=True)
+        click.echo("where they are damaged, `omnisync rebuild` makes them anew", err=True)
         sys.exit(1)
     except EXPECTED as error:
         click.echo(f"omnisync: {error}", err=True)

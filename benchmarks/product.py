@@ -31,6 +31,9 @@ class _Watched:
         with self._watch.stage("project"):
             return self._projector.run(on_record)
 
+    def check_floors(self) -> None:
+        self._projector.check_floors()
+
 
 def run_product(task: Task, folder: Path, watch: Watch | None = None) -> Result:
     """Measure ingest, settlement and projection of the stream into new books; opening them is counted apart."""

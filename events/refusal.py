@@ -35,6 +35,7 @@ class Reason(StrEnum):
     TIME_MALFORMED = "time_malformed"
     ID_MISMATCH = "id_mismatch"
     # Intake: once, by a known stream, at a believable time.
+    SOURCE_RESERVED = "source_reserved"
     KEY_CONFLICT = "key_conflict"
     GENESIS_MISSING = "genesis_missing"
     GENESIS_EXISTS = "genesis_exists"
@@ -43,10 +44,10 @@ class Reason(StrEnum):
     STREAM_UNREGISTERED = "stream_unregistered"
     MARK_GOES_BACK = "mark_goes_back"
     OCCURRED_TOO_FAR_AHEAD = "occurred_too_far_ahead"
-    FILE_REFUSED = "file_refused"
     # Decisions: what the rules say about a well-formed fact.
     ASSET_UNKNOWN = "asset_unknown"
     AMOUNT_IS_ZERO = "amount_is_zero"
+    AMOUNT_ABOVE_CAP = "amount_above_cap"
     PARAMETERS_DIFFER = "parameters_differ"
     JOB_EXISTS = "job_exists"
     JOB_UNKNOWN = "job_unknown"

@@ -10,9 +10,10 @@ from typing import Any
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import NullPool
 
-__all__ = ["migrate", "open_sqlite"]
+__all__ = ["close_to_one_file", "migrate", "open_sqlite"]
 
 BUSY_TIMEOUT_MS = 10_000
 
@@ -39,6 +40,28 @@ def open_sqlite(path: Path | None, *, writable: bool) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writable else "BEGIN")
 
     return engine
+
+
+def close_to_one_file(path: Path) -> None:
+    """Bring a database whole into its main file, so that it can be replaced; what cannot be read needs no care.
+
+    Raises: sqlalchemy.exc.OperationalError while somebody reads it.
+    """
+    if not path.exists():
+        return
+    engine = open_sqlite(path, writable=True)
+    try:
+        with engine.connect() as connection:
+            connection.exec_driver_sql("COMMIT")
+            connection.exec_driver_sql("PRAGMA journal_mode=DELETE")
+            connection.exec_driver_sql("BEGIN")
+    except OperationalError:
+        raise
+    except DatabaseError:
+        for suffix in ("-wal", "-shm"):
+            Path(f"{path}{suffix}").unlink(missing_ok=True)
+    finally:
+        engine.dispose()
 
 
 def migrate(engine: Engine, scripts: Path) -> None:

@@ -3,7 +3,10 @@
 token := log ":" size ("," log ":" size)*          lane-0:1024,hub:310
 """
 
+import re
 from collections.abc import Mapping
+
+_SIZE = re.compile(r"[0-9]{1,40}")
 
 __all__ = ["AtRefused", "format_position", "parse_position"]
 
@@ -22,7 +25,7 @@ def parse_position(token: str) -> dict[str, int]:
     sizes = {}
     for part in token.split(","):
         log, _, size = part.rpartition(":")
-        if not log or not size.isascii() or not size.isdecimal():
+        if not log or _SIZE.fullmatch(size) is None:
             raise AtRefused(f"{token!r} is neither a position (lane-0:10,hub:4) nor a time (2026-10-01T00:00:00Z)")
         sizes[log] = int(size)
     return sizes

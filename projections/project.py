@@ -57,7 +57,10 @@ class Projector:
         return dict(self._positions)
 
     def run(self, on_record: Callable[[int], None] | None = None) -> int:
-        """Fold all that is there; return the number of decisions folded. Raises: LedgerInvariantBroken."""
+        """Fold all that is there; return the number of decisions folded. Raises: LedgerInvariantBroken.
+
+        Between two logs a sum may stand below zero for a moment: `check_floors` comes behind the last.
+        """
         folded = 0
         for log in self._ledgers:
             for batch in _batches(log, self._position(log)):
@@ -68,7 +71,6 @@ class Projector:
                     on_record(count)
         for batch in _batches(self._facts, self._position(self._facts)):
             self._commit(self._facts, batch, _dead_letters(self._facts, batch))
-        self._check_floors()
         return folded
 
     def _position(self, log: Log) -> int:
@@ -138,8 +140,8 @@ class Projector:
         (self._below.add if net < 0 else self._below.discard)(account_id)
         return running[0], running[1]
 
-    def _check_floors(self) -> None:
-        """Assert, where all logs are summed, that only `supply:issued` is below zero."""
+    def check_floors(self) -> None:
+        """Assert that only `supply:issued` is below zero, once all logs are folded. Raises: LedgerInvariantBroken."""
         for key in [key for key, account_id in self._ids.items() if account_id in self._below]:
             if key.account != SUPPLY_ISSUED:
                 net = self._net[self._ids[key]]

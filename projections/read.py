@@ -150,8 +150,11 @@ def _parse_time(at: str) -> int | None:
         moment = datetime.fromisoformat(at)
     except ValueError:
         return None
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    return parse_instant(moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
+    try:
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError:
+        raise AtRefused(f"{at!r} lies outside the years 1 to 9999 of UTC") from None
+    return parse_instant(moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z")
 
 
 def _position_at_time(connection: Connection, head: dict[str, int], instant: int) -> dict[str, int]:

@@ -18,7 +18,7 @@ from events.killpoints import reach
 from events.log import Log
 from events.record import Packer
 from events.refusal import Reason, Refusal
-from settlement.intake import Accepted, Duplicate, Intake
+from settlement.intake import INTAKE, Accepted, Duplicate, Intake
 from settlement.lines import LINE_BYTES_MAX, Line
 
 __all__ = ["RAW_BYTES_MAX", "Receipt", "RefusedLine", "catch_up", "ingest", "ingest_whole"]
@@ -149,10 +149,10 @@ def _keep(kept: RecordRefused, intake: Intake, packer: Packer) -> None:
 def _refusal_fact(line: Line, source: str, refusal: Refusal, now: str) -> RecordRefused:
     digest = line.sha256 or sha256(line.data).hexdigest()
     return RecordRefused(
-        id=fact_id("intake", digest),
-        source="intake",
-        stream="intake",
-        subject="intake",
+        id=fact_id(INTAKE, digest),
+        source=INTAKE,
+        stream=INTAKE,
+        subject=INTAKE,
         occurred_at=now,
         key=digest,
         schema_version=1,

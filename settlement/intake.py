@@ -4,7 +4,7 @@ One function for all entrances: before the append by `ingest`, and again by `set
 bypass the first. It depends on the facts before it in the same partition and on nothing else. The order of the
 checks is fixed:
 
-    readable → reportable → id → times → seen before? → genesis → stream → not too far ahead
+    readable → reportable → source → id → times → seen before? → genesis → stream → not too far ahead
 
 Same key, same type, subject and data: a duplicate, which changes nothing. Same key, other content: `key_conflict`.
 """
@@ -23,10 +23,12 @@ from ledger.parameters import Parameters, parameters_from_json, parameters_hash
 from settlement.keys import KeyIndex, Seen
 from settlement.timekeeper import Timekeeper
 
-__all__ = ["SINCE_DAYS_MAX", "Accepted", "Duplicate", "Intake", "Known", "Verdict"]
+__all__ = ["INTAKE", "SINCE_DAYS_MAX", "Accepted", "Duplicate", "Intake", "Known", "Verdict"]
 
 # A stream may begin at most this far behind network time or the launch: each day in between is an epoch to close.
 SINCE_DAYS_MAX = 3_660
+# The source of what intake itself records; nobody else's, lest a key be taken before a refusal needs it.
+INTAKE = "intake"
 
 
 class Accepted(NamedTuple):
@@ -76,6 +78,8 @@ class Intake:
     def _judge(self, event: Event, seen: Seen | None) -> Verdict:
         if not isinstance(event, Fact):
             return Refusal(Reason.TYPE_NOT_REPORTABLE, f"{type(event).__name__} is a decision")
+        if (event.source == INTAKE) != isinstance(event, RecordRefused):
+            return Refusal(Reason.SOURCE_RESERVED, f"source {INTAKE} and RecordRefused belong together")
         if event.id != fact_id(event.source, event.key):
             return Refusal(Reason.ID_MISMATCH, "id must be SHA-256(source|key)")
         try:

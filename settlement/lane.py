@@ -116,6 +116,8 @@ class Lane:
             return Refusal(Reason.ASSET_UNKNOWN, data.asset)
         if data.amount == "0":
             return Refusal(Reason.AMOUNT_IS_ZERO, "a deposit is above zero")
+        if int(data.amount) > int(self._parameters.unit.cap):
+            return Refusal(Reason.AMOUNT_ABOVE_CAP, f"{data.amount}, there can be {self._parameters.unit.cap}")
         self.state.credit(fact.subject, int(data.amount))
         self._emit(
             accepted,

@@ -44,7 +44,8 @@ def read_chunks(file: int, chunk_bytes: int = CHUNK_BYTES) -> Iterator[list[Line
             rest = b""
         yield [line for line in lines if line.length]
     if rest or long.length:
-        yield [long.finish(number + 1, rest) if long.length else _line(number + 1, rest)]
+        last = long.finish(number + 1, rest) if long.length else _line(number + 1, rest)
+        yield [last] if last.length else []
 
 
 def _line(number: int, data: bytes) -> Line:

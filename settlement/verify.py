@@ -9,7 +9,7 @@ Nothing is repaired, and nothing that is stored is believed.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Engine, Table, select
+from sqlalchemy import Connection, Engine, String, Table, select, type_coerce
 
 from events.codec import decode
 from events.event import Decision
@@ -19,7 +19,7 @@ from ledger.errors import LedgerInvariantBroken
 from ledger.fold import Books
 from projections.database import open_sqlite
 from projections.project import Projector
-from projections.tables import METADATA, account, checkpoint
+from projections.tables import METADATA, BaseUnits, account, checkpoint
 from settlement.output import Output
 from settlement.settle import HubSettler, LaneSettler
 
@@ -89,15 +89,19 @@ def fold_books(ledgers: Sequence[Log]) -> Books:
     return books
 
 
-def verify_rows(engine: Engine, facts: Log, ledgers: Sequence[Log]) -> int:
-    """Compare each stored row with the one that the logs lead to; return their number. Raises: Finding."""
+def verify_rows(engine: Engine, facts: Log, ledgers: Sequence[Log]) -> tuple[int, int]:
+    """Compare each stored row with the one that the logs lead to. Raises: Finding.
+
+    Returns: the number of rows, and by how many leaves of the logs they lag.
+    """
     scratch = open_sqlite(None, writable=True)
     METADATA.create_all(scratch)
     with engine.connect() as stored, scratch.connect() as derived:
         positions = {row.log: row.position for row in stored.execute(select(checkpoint))}
         limited = [Prefix(log, positions.get(log.name, 0)) for log in (facts, *ledgers)]
         Projector(scratch, limited[0], limited[1:]).run()  # type: ignore[arg-type]
-        return sum(_compare(table, stored, derived) for table in METADATA.sorted_tables)
+        rows = sum(_compare(table, stored, derived) for table in METADATA.sorted_tables)
+    return rows, sum(log.end() - positions.get(log.name, 0) for log in (facts, *ledgers))
 
 
 def _compare(table: Table, stored: Connection, derived: Connection) -> int:
@@ -114,7 +118,12 @@ def _rows(table: Table, connection: Connection) -> dict[tuple[str, ...], Mapping
         row.id: f"{row.account} {row.asset} {row.vault or '-'}" for row in connection.execute(select(account)).all()
     }
     rows: dict[tuple[str, ...], Mapping[str, object]] = {}
-    for row in connection.execute(select(table)).mappings():
+    # Amounts are compared as the text that is stored, so that what is no number at all is named as well.
+    columns = [
+        type_coerce(column, String).label(column.name) if isinstance(column.type, BaseUnits) else column
+        for column in table.c
+    ]
+    for row in connection.execute(select(*columns)).mappings():
         members = dict(row)
         if table is account:
             members["id"] = names[members["id"]]

@@ -1,6 +1,7 @@
 """Commands that derive things again: verify, rebuild."""
 
 import click
+from sqlalchemy.exc import DatabaseError
 
 from app.books import Books
 from app.options import books_option
@@ -34,7 +35,7 @@ def verify(books: Books, everything: bool, as_json: bool) -> None:
         folded = fold_books(books.ledgers())
         digests = folded.digests(parameters.unit.asset)
         engine = books.engine()
-        rows = verify_rows(engine, books.facts(), books.ledgers())
+        rows, lag = verify_rows(engine, books.facts(), books.ledgers())
         with engine.connect() as connection:
             position = format_position(read_position(connection, None))
     except (LogDamaged, LedgerInvariantBroken) as found:
@@ -52,6 +53,7 @@ def verify(books: Books, everything: bool, as_json: bool) -> None:
                 "entries": folded.entries(),
                 "rows": rows,
                 "unsettled": logs.unsettled,
+                "unprojected": lag,
                 "position": position,
                 "digests": digests._asdict(),
             }
@@ -63,6 +65,8 @@ def verify(books: Books, everything: bool, as_json: bool) -> None:
     )
     if logs.unsettled:
         click.echo(f"{logs.unsettled} decisions are still to be settled: `omnisync run --once`")
+    if lag:
+        click.echo(f"the rows lag {lag} leaves behind the logs: `omnisync run --once`")
     for name, digest in digests._asdict().items():
         click.echo(f"{name:9} {digest}")
 
@@ -86,12 +90,16 @@ def rebuild(books: Books, as_json: bool) -> None:
     if as_json:
         print_json({"position": position, "before": before, "after": after})
     else:
-        said = "unchanged" if before == after else f"was {before}, is {after}"
+        said = "unchanged" if before == after else f"was {before or 'unreadable'}, is {after}"
         click.echo(f"rebuilt at {position}; balances digest {said}")
 
 
 def _digest(books: Books) -> str | None:
     if not books.database.exists():
         return None
-    with books.engine().connect() as connection:
-        return balances_digest(connection)
+    try:
+        with books.engine().connect() as connection:
+            return balances_digest(connection)
+    except DatabaseError:
+        # What cannot be read has no digest; that is why it is rebuilt.
+        return None

@@ -80,6 +80,8 @@ def ingest(file: str, books: Books, strict: bool, receipts: bool, as_json: bool)
             total = _add(total, receipt)
             if receipts:
                 print_json(_receipt_data(receipt), line=True)
+    if total.lines == 0:
+        total = total._replace(position=books.facts().end())
     _report(total, source, as_json, strict)
 
 

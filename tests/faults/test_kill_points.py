@@ -1,0 +1,189 @@
+"""Kill −9 at every named step of every order of effects: nothing acknowledged is lost, nothing is doubled.
+
+A step is armed by the environment, the command dies there by SIGKILL, everything is started again without it, and the
+books are compared with those of a run that nobody disturbed.
+"""
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from app.books import Books
+from events.killpoints import KILLPOINTS
+from ledger.fold import Digests
+from tests.faults.process import omnisync, start
+from tests.faults.scenes import digests_of, new_books, roots_of, write_facts
+from tests.settlement.desk import settled
+from tests.worlds import World, build_world
+
+INGEST = ["append.1-frame-written", "append.2-record-written", "append.3-synced"] + [
+    name for name in KILLPOINTS if name.startswith("ingest.")
+]
+RUN = ["append.1-frame-written", "append.2-record-written", "append.3-synced"] + [
+    name for name in KILLPOINTS if name.startswith(("settle.", "project."))
+]
+REBUILD = [name for name in KILLPOINTS if name.startswith(("project.", "rebuild."))]
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return build_world(21, jobs=30, periods=8)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(world: World) -> Digests:
+    return settled(world).digests()
+
+
+@pytest.fixture
+def books(tmp_path: Path, world: World) -> Books:
+    return new_books(tmp_path / "books", world)
+
+
+@pytest.fixture
+def facts(tmp_path: Path, world: World) -> Path:
+    return write_facts(tmp_path / "facts.jsonl", world.lines())
+
+
+def finish(books: Books, facts: Path) -> None:
+    """Start again, as an operator would: the same file, then a run."""
+    again = omnisync("ingest", facts, "--data", books.folder, "--json")
+    assert again.status == 1, again.err  # the world holds key conflicts
+    done = omnisync("run", "--once", "--data", books.folder)
+    assert done.status == 0, done.err
+
+
+def test_every_named_step_is_reached_by_a_command() -> None:
+    assert set(INGEST) | set(RUN) | set(REBUILD) == set(KILLPOINTS)
+
+
+@pytest.mark.parametrize("step", INGEST)
+def test_ingest_killed_at_a_step_loses_and_doubles_nothing(
+    step: str, books: Books, facts: Path, undisturbed: Digests
+) -> None:
+    died = omnisync("ingest", facts, "--data", books.folder, "--receipts", kill_at=step)
+
+    assert died.status == -signal.SIGKILL, died
+    acknowledged = [json.loads(line)["position"] for line in died.out.splitlines()]
+    assert len(acknowledged) == (step == "ingest.3-acknowledged")
+    kept = roots_of(books)
+    for position in acknowledged:
+        assert int(position.removeprefix("facts/0:")) in kept
+    finish(books, facts)
+    assert kept.items() <= roots_of(books).items()
+    assert digests_of(books) == undisturbed
+
+
+@pytest.mark.parametrize("times", [1, pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", RUN)
+def test_run_killed_at_a_step_settles_all_and_doubles_nothing(
+    step: str, times: int, books: Books, facts: Path, undisturbed: Digests
+) -> None:
+    omnisync("ingest", facts, "--data", books.folder)
+
+    died = omnisync("run", "--once", "--data", books.folder, kill_at=f"{step}:{times}")
+
+    assert died.status == -signal.SIGKILL, died
+    finish(books, facts)
+    assert digests_of(books) == undisturbed
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_rows_that_lag_after_a_crash_are_not_taken_for_wrong(times: int, books: Books, facts: Path) -> None:
+    """Each log's rows are committed by themselves: between two commits one log's rows are ahead of the other's."""
+    omnisync("ingest", facts, "--data", books.folder)
+    omnisync("run", "--once", "--data", books.folder, kill_at=f"project.2-committed:{times}")
+
+    verified = omnisync("verify", "--all", "--data", books.folder)
+
+    assert verified.status == 0, verified.out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", INGEST)
+def test_ingest_of_a_pipe_killed_at_a_later_step_keeps_what_it_acknowledged(step: str, tmp_path: Path) -> None:
+    world = build_world(22, jobs=400, periods=6)
+    books = new_books(tmp_path / "books", world)
+    facts = write_facts(tmp_path / "facts.jsonl", world.lines())
+
+    with subprocess.Popen(["cat", facts], stdout=subprocess.PIPE) as speaker:
+        assert speaker.stdout is not None
+        died = start(
+            "ingest", "-", "--data", books.folder, "--receipts", kill_at=f"{step}:3", stdin=speaker.stdout.fileno()
+        ).end()
+
+    assert died.status == -signal.SIGKILL, died
+    acknowledged = [int(json.loads(line)["position"].removeprefix("facts/0:")) for line in died.out.splitlines()]
+    assert len(acknowledged) == (3 if step == "ingest.3-acknowledged" else 2)
+    kept = roots_of(books)
+    assert set(acknowledged) <= set(kept)
+    finish(books, facts)
+    assert kept.items() <= roots_of(books).items()
+    assert digests_of(books) == settled(world).digests()
+
+
+@pytest.mark.parametrize("step", REBUILD)
+def test_rebuild_killed_at_a_step_leaves_rows_that_verify(
+    step: str, books: Books, facts: Path, undisturbed: Digests
+) -> None:
+    finish(books, facts)
+
+    died = omnisync("rebuild", "--data", books.folder, kill_at=step)
+
+    assert died.status == -signal.SIGKILL, died
+    assert digests_of(books) == undisturbed
+    again = omnisync("rebuild", "--data", books.folder, "--json")
+    assert again.status == 0, again.err
+    told = json.loads(again.out)
+    assert told["before"] == told["after"] == undisturbed.balances
+    assert digests_of(books) == undisturbed
+    assert not (books.folder / "projections.rebuild.sqlite").exists()
+
+
+@pytest.mark.parametrize("step", ["append.1-frame-written", "append.2-record-written", "append.3-synced"])
+def test_init_killed_at_a_step_can_be_done_again_or_was_done(step: str, tmp_path: Path) -> None:
+    folder = tmp_path / "new"
+
+    assert omnisync("init", "--data", folder, kill_at=step).status == -signal.SIGKILL
+    again = omnisync("init", "--data", folder)
+
+    torn = step == "append.1-frame-written"
+    assert again.status == (0 if torn else 1)
+    assert torn or "holds books already" in again.err
+    assert omnisync("run", "--once", "--data", folder).status == 0
+
+
+def test_run_killed_again_and_again_comes_to_its_end(books: Books, facts: Path, undisturbed: Digests) -> None:
+    omnisync("ingest", facts, "--data", books.folder)
+
+    for step in RUN * 2:
+        omnisync("run", "--once", "--data", books.folder, kill_at=f"{step}:2")
+
+    finish(books, facts)
+    assert digests_of(books) == undisturbed
+
+
+def test_strict_ingest_killed_before_its_sync_is_all_or_nothing(tmp_path: Path) -> None:
+    world = build_world(5, calm=True, late=False)
+    clean = [line for line in dict.fromkeys(world.lines()) if b'"NodeRegistered"' not in line]
+    file = write_facts(tmp_path / "clean.jsonl", clean)
+    for step in ("append.1-frame-written", "append.2-record-written", "append.3-synced"):
+        books = new_books(tmp_path / step, world)
+        died = omnisync("ingest", file, "--strict", "--data", books.folder, kill_at=step)
+        assert died.status == -signal.SIGKILL
+        counts = [record.header.count for record in books.facts().read()][1:]
+        assert counts in ([], [len(clean)])
+        again = omnisync("ingest", file, "--strict", "--data", books.folder, "--json")
+        assert again.status == 0
+        told = json.loads(again.out)
+        assert (told["accepted"], told["duplicates"]) == ((0, len(clean)) if counts else (len(clean), 0))
+
+
+def test_unknown_step_refuses_to_start(tmp_path: Path) -> None:
+    refused = omnisync("init", "--data", tmp_path / "books", kill_at="append.9-nowhere")
+
+    assert refused.status != 0
+    assert "kill point 'append.9-nowhere': known are append.1-frame-written" in refused.err

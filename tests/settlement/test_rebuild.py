@@ -1,0 +1,91 @@
+"""Projections that were kept up from run to run are those that are made again from the logs, row by row."""
+
+import pytest
+from sqlalchemy import Engine, select
+
+from projections.database import open_sqlite
+from projections.read import balances_digest
+from projections.tables import METADATA
+from settlement.verify import verify_rows
+from tests.settlement.desk import Desk, settled, tables_of
+from tests.worlds import build_world
+
+
+def kept_up(seed: int, step: int, batch: int) -> tuple[Desk, Engine]:
+    world = build_world(seed)
+    desk = Desk(world.parameters)
+    engine = open_sqlite(None, writable=True)
+    METADATA.create_all(engine)
+    facts = world.facts()
+    for start in range(0, len(facts), step):
+        desk.ingest(facts[start : start + step], chunk=9)
+        desk.settle(batch)
+        desk.project(engine)
+    return desk, engine
+
+
+def rows_of(engine: Engine) -> dict[str, list[tuple[object, ...]]]:
+    with engine.connect() as connection:
+        return {
+            table.name: [tuple(row) for row in connection.execute(select(table))] for table in METADATA.sorted_tables
+        }
+
+
+@pytest.mark.parametrize(("seed", "step", "batch"), [(1, 7, 3), (2, 25, 1), (3, 1_000, 2_000), (4, 40, 10_000)])
+def test_rebuilt_rows_are_the_maintained_rows(seed: int, step: int, batch: int) -> None:
+    desk, engine = kept_up(seed, step, batch)
+
+    checked, lag = verify_rows(engine, desk.facts, [desk.hub, desk.lane])
+
+    held = rows_of(engine)
+    assert checked == sum(len(rows) for rows in held.values())
+    assert lag == 0
+    rebuilt = tables_of(desk)
+    again = rows_of(rebuilt)
+    assert {name: len(rows) for name, rows in held.items()} == {name: len(rows) for name, rows in again.items()}
+    with engine.connect() as kept, rebuilt.connect() as fresh:
+        assert balances_digest(kept) == balances_digest(fresh) == desk.digests().balances
+
+
+def test_rows_verify_after_every_single_run() -> None:
+    world = build_world(6)
+    desk = Desk(world.parameters)
+    engine = tables_of(desk)
+    facts = world.facts()
+    for start in range(0, len(facts), 30):
+        desk.ingest(facts[start : start + 30])
+        desk.settle()
+        desk.project(engine)
+        verify_rows(engine, desk.facts, [desk.hub, desk.lane])
+
+
+def test_projecting_again_changes_no_row() -> None:
+    desk = settled(build_world(7))
+    engine = tables_of(desk)
+    before = rows_of(engine)
+
+    desk.project(engine)
+
+    assert rows_of(engine) == before
+
+
+def test_rows_lag_behind_the_log_without_being_wrong() -> None:
+    world = build_world(8)
+    desk = Desk(world.parameters)
+    facts = world.facts()
+    desk.ingest(facts[: len(facts) // 2])
+    desk.settle()
+    engine = tables_of(desk)
+
+    desk.ingest(facts[len(facts) // 2 :])
+    desk.settle()
+
+    assert verify_rows(engine, desk.facts, [desk.hub, desk.lane])[0] > 0
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_maintained_balances_are_those_of_the_scalar_fold(seed: int) -> None:
+    desk, engine = kept_up(seed, 33, 10)
+
+    with engine.connect() as connection:
+        assert balances_digest(connection) == desk.digests().balances
