@@ -1,7 +1,11 @@
-"""Options of the whole suite."""
+"""Options of the whole suite, and what it prints at the end."""
+
+from collections import Counter
 
 import pytest
 from hypothesis import settings
+
+from tests.faults.moments import AFTER, MOMENTS, WHERE
 
 # A slow machine is not a failed property; a failure prints what repeats it.
 settings.register_profile("suite", deadline=None, print_blob=True)
@@ -9,11 +13,36 @@ settings.load_profile("suite")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add `--update-golden`: the only way in which golden files change."""
+    """Add `--update-golden`, the only way in which golden files change, and `--kills`."""
     parser.addoption("--update-golden", action="store_true", help="rewrite golden files; review the diff")
+    parser.addoption("--kills", type=int, metavar="N", help="random kills in each of the random tests")
 
 
 @pytest.fixture
 def update_golden(request: pytest.FixtureRequest) -> bool:
     """Tell whether golden files are to be rewritten."""
     return bool(request.config.getoption("--update-golden"))
+
+
+@pytest.fixture
+def kills(request: pytest.FixtureRequest) -> int | None:
+    """Return how many random kills were asked for, if any."""
+    asked: int | None = request.config.getoption("--kills")
+    return asked
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print where random kills fell; with several workers it arrives with the tests' reports."""
+    fell: Counter[str] = Counter()
+    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
+        for name, counts in report.user_properties:
+            if name == WHERE:
+                fell.update(counts)
+    late = fell.pop(AFTER, 0)
+    if fell:
+        terminalreporter.section(f"{fell.total()} random kills: {WHERE}")
+        most = max(fell.values())
+        for moment in MOMENTS:
+            count = fell[moment]
+            terminalreporter.write_line(f"{moment:34}{count:5}  {'#' * (40 * count // most)}")
+        terminalreporter.write_line(f"{late} more came after the end and are not counted")

@@ -19,7 +19,7 @@ from sqlalchemy.exc import OperationalError
 
 from app.books import Books, BooksMissing
 from projections.read import read_position
-from tests.faults.conftest import AFTER, ALL_PROJECTED, WHERE
+from tests.faults.moments import AFTER, ALL_PROJECTED, WHERE
 from tests.faults.process import Ended, omnisync, start
 from tests.faults.scenes import digests_of, logs_of, new_books, roots_of, write_facts
 from tests.settlement.desk import Desk, settled
