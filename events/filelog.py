@@ -183,7 +183,8 @@ class FileLog:
         self.cut_bytes = os.fstat(self._file).st_size - offset
         if self.cut_bytes:
             os.ftruncate(self._file, offset)
-            os.fsync(self._file)
+        # A writer that was killed may have left a whole record unsynced: from here on others build upon it.
+        os.fsync(self._file)
         os.lseek(self._file, offset, os.SEEK_SET)
         self._checked = _Cursor(self._tree.size, path, offset)
 
