@@ -28,7 +28,6 @@ __all__ = ["TOOLS", "beancount_name", "export_journal", "parse_beancount_name", 
 
 # A vault's name has no hyphen, so no vault can be called this.
 NO_VAULT = "no-vault"
-_EMPTY = "~"
 _DATE_MAX = "9999-12-31"
 # What Python's decimals, and so beancount, compute with unless told otherwise.
 BEANCOUNT_DIGITS = 28
@@ -108,8 +107,8 @@ def export_journal(tool: str, logs: Sequence[Log], asset: str, decimals: int) ->
 
 
 def plain_name(account: str, vault: str) -> str:
-    """Name an account for hledger and ledger: vault first, then our parts; an empty part is written `~`."""
-    return ":".join(part or _EMPTY for part in _parts(account, vault))
+    """Name an account for hledger and ledger: vault first, then our parts."""
+    return ":".join(_parts(account, vault))
 
 
 def beancount_name(account: str, vault: str) -> str:

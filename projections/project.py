@@ -46,7 +46,9 @@ class Projector:
         self._facts = facts
         self._ledgers = tuple(ledgers)
         self._sums: dict[tuple[int, str], list[int]] = {}
+        # Account ids count from 1 in the order in which accounts were first moved.
         self._ids: dict[Key, int] = {}
+        self._keys: list[Key] = []
         self._net: dict[int, int] = {}
         self._below: set[int] = set()
         with engine.connect() as connection:
@@ -77,8 +79,9 @@ class Projector:
         return self._positions.get(log.name, 0)
 
     def _load(self, connection: Connection) -> dict[str, int]:
-        for row in connection.execute(select(tables.account)):
-            self._ids[Key(row.asset, row.account, row.vault)] = row.id
+        for row in connection.execute(select(tables.account).order_by(tables.account.c.id)):
+            if self._name_account(Key(row.asset, row.account, row.vault)) != row.id:
+                raise LedgerInvariantBroken(f"table account: id {row.id} is out of order; rebuild the projections")
         for row in connection.execute(select(tables.balance)):
             self._sums[row.account_id, row.log] = [row.debits, row.credits]
             self._net[row.account_id] = self._net.get(row.account_id, 0) + row.credits - row.debits
@@ -127,10 +130,15 @@ class Projector:
     def _id(self, rows: Rows, key: Key) -> int:
         account_id = self._ids.get(key)
         if account_id is None:
-            account_id = self._ids[key] = len(self._ids) + 1
+            account_id = self._name_account(key)
             rows.add_account(account_id, key)
         rows.note(account_id, kind_of(key.account).busy)
         return account_id
+
+    def _name_account(self, key: Key) -> int:
+        self._keys.append(key)
+        self._ids[key] = len(self._keys)
+        return len(self._keys)
 
     def _add(self, log: str, account_id: int, debit: int, credit: int) -> tuple[int, int]:
         running = self._sums.setdefault((account_id, log), [0, 0])
@@ -142,11 +150,12 @@ class Projector:
 
     def check_floors(self) -> None:
         """Assert that only `supply:issued` is below zero, once all logs are folded. Raises: LedgerInvariantBroken."""
-        for key in [key for key, account_id in self._ids.items() if account_id in self._below]:
+        for account_id in sorted(self._below):
+            key = self._keys[account_id - 1]
             if key.account != SUPPLY_ISSUED:
-                net = self._net[self._ids[key]]
+                where = key.vault or "no vault"
                 raise LedgerInvariantBroken(
-                    f"{key.account} in {key.vault or 'no vault'} stands at {net} base units of {key.asset}"
+                    f"{key.account} in {where} stands at {self._net[account_id]} base units of {key.asset}"
                 )
 
     # --- writing ---
