@@ -1,13 +1,14 @@
-"""How many operators must agree before payment is released (R9, D18).
+"""How many operators must agree before payment is released, and which nodes are paid (R9, D18, D19).
 
     needed(1) = 1        needed(n) = ceil(2n / 3)
 
-One vote per operator, however many of its nodes ran the job.
+One vote and one payment per operator, however many of its nodes ran the job: that of the first, in the order of
+dispatch.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Mapping
 
-__all__ = ["is_quorum", "votes_needed"]
+__all__ = ["paid_nodes", "votes_needed"]
 
 
 def votes_needed(nodes: int) -> int:
@@ -15,6 +16,13 @@ def votes_needed(nodes: int) -> int:
     return -(-2 * nodes // 3)
 
 
-def is_quorum(agreeing_operators: Iterable[str], nodes: int) -> bool:
-    """Tell whether the operators of the agreeing nodes are enough."""
-    return len(set(agreeing_operators)) >= votes_needed(nodes)
+def paid_nodes(agreeing: Collection[str], operators: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the nodes to be paid, one per operator, or none where too few operators agree.
+
+    `operators` names the operator of each dispatched node, in the order of dispatch.
+    """
+    first: dict[str, str] = {}
+    for node, operator in operators.items():
+        if node in agreeing:
+            first.setdefault(operator, node)
+    return tuple(first.values()) if len(first) >= votes_needed(len(operators)) else ()

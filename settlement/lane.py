@@ -50,7 +50,7 @@ from ledger.epoch import closes_at, epoch_for
 from ledger.metering import bound_seconds, hold_for, price_usage
 from ledger.parameters import Parameters
 from ledger.price import quote_price
-from ledger.quorum import is_quorum
+from ledger.quorum import paid_nodes
 from ledger.split import split_gross
 from settlement.intake import Accepted
 from settlement.jobs import EpochSum, Job, LaneState
@@ -225,9 +225,10 @@ class Lane:
         strangers = [node for node in data.agreeing if node not in job.quotes]
         if strangers or len(set(data.agreeing)) != len(data.agreeing):
             return Refusal(Reason.NODE_NOT_DISPATCHED, ", ".join(data.agreeing)[:200])
-        if not is_quorum((job.quotes[node].operator for node in data.agreeing), job.nodes):
+        paid = paid_nodes(data.agreeing, {node: quote.operator for node, quote in job.quotes.items()})
+        if not paid:
             return Refusal(Reason.QUORUM_NOT_REACHED, f"{len(data.agreeing)} of {job.nodes}")
-        job.agreeing = data.agreeing
+        job.agreeing = paid
         self._release_when_ready(accepted, fact.subject, job)
         return None
 

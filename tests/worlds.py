@@ -355,7 +355,9 @@ class Naive:
             case QuorumClaimed() if mine and self._runs(job, data) and not job["agreed"]:
                 operators = {job["holds"].get(node, (None,))[0] for node in data.agreeing}
                 if None not in operators and 3 * len(operators) >= 2 * job["size"]:
-                    job["agreed"] = data.agreeing
+                    # One payment per operator: going backwards, the first dispatched node of each is kept.
+                    agreed = {job["holds"][node][0]: node for node in reversed(job["holds"]) if node in data.agreeing}
+                    job["agreed"] = [node for node in job["holds"] if node in agreed.values()]
                     self._settle(fact.subject, job, time)
             case JobFailed() if mine and data.attempt == job["attempt"]:
                 self._refund(fact.subject, job)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.quorum import is_quorum, votes_needed
+from ledger.quorum import paid_nodes, votes_needed
 
 
 @pytest.mark.parametrize(
@@ -29,17 +29,31 @@ def test_two_quorums_share_an_operator(nodes: int) -> None:
     assert 2 * votes_needed(nodes) > nodes
 
 
-@given(st.lists(st.sampled_from("abcdefgh")), st.integers(1, 64))
-def test_an_operator_has_one_vote_however_many_of_its_nodes_agree(operators: list[str], nodes: int) -> None:
-    assert (
-        is_quorum(operators, nodes) == is_quorum(set(operators), nodes) == (len(set(operators)) >= votes_needed(nodes))
-    )
+@given(st.lists(st.sampled_from("abcde"), min_size=1, max_size=12), st.data())
+def test_one_node_is_paid_for_each_operator_that_agrees(owners: list[str], data: st.DataObject) -> None:
+    operators = {f"n{number}": owner for number, owner in enumerate(owners)}
+    agreeing = data.draw(st.sets(st.sampled_from(sorted(operators))))
+
+    paid = paid_nodes(agreeing, operators)
+
+    agreed = {operators[node] for node in agreeing}
+    if len(agreed) < votes_needed(len(owners)):
+        assert paid == ()
+    else:
+        assert [operators[node] for node in paid] == list(dict.fromkeys(operators[n] for n in operators if n in paid))
+        assert {operators[node] for node in paid} == agreed
+        assert len(paid) == len(agreed)
+        assert set(paid) <= agreeing
 
 
 def test_three_nodes_of_one_operator_are_no_quorum_of_three() -> None:
-    assert not is_quorum(["a", "a", "a"], 3)
-    assert is_quorum(["a", "a", "b"], 3)
+    assert paid_nodes({"x", "y", "z"}, {"x": "a", "y": "a", "z": "a"}) == ()
+
+
+def test_of_two_nodes_of_one_operator_the_first_dispatched_is_paid() -> None:
+    assert paid_nodes({"z", "y", "x"}, {"x": "a", "y": "a", "z": "b"}) == ("x", "z")
+    assert paid_nodes({"y", "z"}, {"x": "a", "y": "a", "z": "b"}) == ("y", "z")
 
 
 def test_nobody_is_no_quorum() -> None:
-    assert not is_quorum([], 1)
+    assert paid_nodes((), {"x": "a"}) == ()
