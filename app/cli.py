@@ -17,11 +17,13 @@ from events.log import LogFault
 from ledger.errors import LedgerInvariantBroken, ParametersInvalid
 from projections.position import AtRefused
 from projections.project import ProjectionMoved
+from projections.read import AccountUnknown
 
 __all__ = ["cli", "main"]
 
 # What a user can cause and mend; anything else is a bug and shows its trace.
 EXPECTED = (
+    AccountUnknown,
     AtRefused,
     BooksExist,
     BooksMissing,

@@ -155,6 +155,6 @@ def _validate(members: dict[str, Any]) -> Parameters:
 def _say(error: ValidationError) -> str:
     return "\n".join(
         f"{'.'.join(map(str, fault['loc'])) or 'parameters'}: {fault['msg']}"
-        + (f" (found {fault['input']!r:.60})" if fault["loc"] else "")
+        + (f" (found {fault['input']!r:.60})" if fault["loc"] and fault["type"] != "missing" else "")
         for fault in error.errors()
     )

@@ -15,10 +15,23 @@ from events.instant import format_instant, parse_instant
 from ledger.accounts import Key
 from ledger.balances import digest_of_balances
 from ledger.supply import Supply, measure_supply
-from projections.position import AtRefused, parse_position
+from projections.position import AtRefused, format_position, parse_position
 from projections.tables import account, balance, checkpoint, history, record
 
-__all__ = ["Balance", "Movement", "balances_digest", "read_balances", "read_history", "read_position", "read_supply"]
+__all__ = [
+    "AccountUnknown",
+    "Balance",
+    "Movement",
+    "balances_digest",
+    "read_balances",
+    "read_history",
+    "read_position",
+    "read_supply",
+]
+
+
+class AccountUnknown(LookupError):
+    """Nothing has ever moved an account (or any below a prefix) up to the position."""
 
 
 class Balance(NamedTuple):
@@ -64,12 +77,17 @@ def read_position(connection: Connection, at: str | None) -> dict[str, int]:
 
 
 def read_balances(connection: Connection, position: dict[str, int], name: str | None = None) -> list[Balance]:
-    """Return balances at a position in order of account, asset, vault; `name` picks an account or a `prefix:`."""
+    """Return balances at a position in order of account, asset, vault; `name` picks an account or a `prefix:`.
+
+    Raises: AccountUnknown where `name` picks nothing.
+    """
     sums: dict[Key, list[int]] = {}
     for row in _sums_at(connection, position, name):
         total = sums.setdefault(Key(row.asset, row.account, row.vault), [0, 0])
         total[0] += row.debits
         total[1] += row.credits
+    if name is not None and not sums:
+        raise AccountUnknown(f"nothing has moved {name} up to {format_position(position)}")
     return [Balance(key, *sums[key]) for key in sorted(sums, key=lambda key: (key.account, key.asset, key.vault))]
 
 

@@ -9,7 +9,7 @@ from app.options import at_option, books_option
 from app.render import Answer, format_options, render
 from ledger.parameters import Parameters
 from projections.position import format_position
-from projections.read import read_balances, read_history, read_position, read_supply
+from projections.read import AccountUnknown, read_balances, read_history, read_position, read_supply
 from projections.reports import report_burns, report_jobs, report_refused
 
 __all__ = ["balance", "history", "report", "supply"]
@@ -59,6 +59,8 @@ def history(account: str, books: Books, at: str | None, form: str, as_json: bool
     with books.engine().connect() as connection:
         position = read_position(connection, at)
         movements = list(read_history(connection, position, account))
+    if not movements:
+        raise AccountUnknown(f"nothing has moved {account} up to {format_position(position)}")
     columns = ["occurred_at", "event", "subject", "vault", "asset", "debit", "credit", "balance", "position"]
     rows = [
         [
@@ -91,7 +93,9 @@ def history(account: str, books: Books, at: str | None, form: str, as_json: bool
 @at_option
 @format_options
 def supply(books: Books, at: str | None, form: str, as_json: bool) -> None:
-    """Show the supply by class; the classes sum to the total exactly.
+    """Show the supply by class.
+
+    The classes sum to the total exactly.
 
     \b
     $ omnisync supply --data B

@@ -20,7 +20,7 @@ __all__ = ["rebuild", "verify"]
 @click.option("--all", "everything", is_flag=True, required=True, help="Check logs, decisions and every stored row.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def verify(books: Books, everything: bool, as_json: bool) -> None:
-    """Derive everything again from the logs and name the first thing that differs.
+    """Derive everything again and name what differs first.
 
     Checks frames, Merkle roots, each decision by the scalar rules, each row of the projections. Exit status 1 where
     something differs.
@@ -75,7 +75,9 @@ def verify(books: Books, everything: bool, as_json: bool) -> None:
 @books_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def rebuild(books: Books, as_json: bool) -> None:
-    """Project everything again into a new file, compare, and put it in the old one's place.
+    """Project everything again, into a new file.
+
+    Compares the digests and puts the new file in the old one's place.
 
     \b
     $ omnisync rebuild --data B

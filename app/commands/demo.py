@@ -36,7 +36,7 @@ BATCH_LINES = 1_000
 @click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="Keep the books in this folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print only the totals, as JSON.")
 def demo(jobs: int, seed: int, data: Path | None, as_json: bool) -> None:
-    """Run a seeded quarter of a small network through the books, and tie it out.
+    """Run a seeded quarter through the books and tie it out.
 
     Deposits, jobs on one node and on three, failures, an overdraft, late, doubled and broken reports: facts in, entries
     and balances out. Exit status 1 where an identity does not hold.

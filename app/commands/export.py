@@ -24,10 +24,11 @@ __all__ = ["export"]
 )
 @click.option("--json", "as_json", is_flag=True, help="Say what was written as JSON (beside --output: on stdout).")
 def export(tool: str, books: Books, output: Path | None, as_json: bool) -> None:
-    """Write the books as a plain-text journal, so that a tool which is not ours can add them up again.
+    """Write the books as a plain-text journal.
 
-    One transaction per entry, from the ledger logs. A debit is positive, a credit negative, so that each total is
-    the negative of our balance; the file ends by asserting them all.
+    A tool which is not ours can then add them up again. One transaction per entry, from the ledger logs. A debit is
+    positive, a credit negative, so that each total is the negative of our balance; the file ends by asserting them
+    all.
 
     \b
     $ omnisync export hledger --data B --output books.journal

@@ -61,10 +61,11 @@ def load_preset(name: str) -> Parameters:
 @click.option("--receipts", is_flag=True, help="Print a JSON line as each batch becomes durable.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def ingest(file: str, books: Books, strict: bool, receipts: bool, as_json: bool) -> None:
-    """Append the facts of a file of CloudEvents, one JSON object per line.
+    """Append the facts of a file of CloudEvents.
 
-    Good lines are kept beside bad ones; each bad line is named with its number and reason, and is itself kept in
-    the facts log. A file that was ingested before changes nothing. Exit status 1 where a line was refused.
+    The file holds one JSON object per line; `-` is standard input. Good lines are kept beside bad ones; each bad line
+    is named with its number and reason, and is itself kept in the facts log. A file that was ingested before changes
+    nothing. Exit status 1 where a line was refused.
 
     \b
     $ omnisync ingest facts.jsonl --data B

@@ -6,53 +6,21 @@
 
 A pod with GPUs that ran (Running, Succeeded) is settled; one that Failed is refunded in full; one that was never
 scheduled is cancelled; one without GPUs is cancelled as `cpu_only`. Consumers are `alibaba-{qos}`; node of the n-th
-GPU pod is the n-th GPU node, around and around, at minimum price 0. Each consumer's escrows are deposited, by
-declaration, before its first job. All of it is declared, not proven.
+GPU pod is the n-th GPU node, around and around, at minimum price 0. What becomes of the jobs: `app.traces.jobs`.
 """
 
-import csv
-import gzip
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from io import TextIOWrapper
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from app.facts import Producer
+from app.traces.jobs import Job, Node, Outcome, Trace, tell
+from app.traces.rows import TraceMalformed, malformed, read_rows
 from events.event import Fact
-from events.facts import (
-    JobCancelled,
-    JobCancelledData,
-    JobDispatched,
-    JobDispatchedData,
-    JobFailed,
-    JobFailedData,
-    JobSubmitted,
-    JobSubmittedData,
-    NodeRegistered,
-    NodeRegisteredData,
-    Quote,
-    UsageMetered,
-    UsageMeteredData,
-)
-from events.instant import DAY, MICROSECONDS
-from ledger.metering import hold_for
+from events.instant import MICROSECONDS
 
 __all__ = ["Node", "Pod", "TraceMalformed", "read_nodes", "read_pods", "trace_alibaba"]
 
 SOURCE = "trace-alibaba"
-
-
-class TraceMalformed(ValueError):
-    """A row of the trace cannot be read; the message names file, line and column."""
-
-
-class Node(NamedTuple):
-    """A node with GPUs."""
-
-    name: str
-    gpus: int
-    model: str
 
 
 class Pod(NamedTuple):
@@ -79,9 +47,12 @@ def read_nodes(path: Path) -> list[Node]:
     """Read the nodes that have GPUs, in the file's order. Raises: TraceMalformed."""
     nodes = [
         Node(row["sn"], _integer(path, line, row, "gpu"), row["model"])
-        for line, row in _rows(path, ("sn", "gpu", "model"))
+        for line, row in read_rows(path, ("sn", "gpu", "model"))
     ]
-    return [node for node in nodes if node.gpus > 0]
+    with_gpus = [node for node in nodes if node.gpus > 0]
+    if not with_gpus:
+        raise TraceMalformed(f"{path.name}: column gpu: no node has GPUs")
+    return with_gpus
 
 
 def read_pods(path: Path) -> list[Pod]:
@@ -100,7 +71,7 @@ def read_pods(path: Path) -> list[Pod]:
             deleted=_integer(path, line, row, "deletion_time") if row["deletion_time"] else None,
             scheduled=_integer(path, line, row, "scheduled_time") if row["scheduled_time"] else None,
         )
-        for line, row in _rows(path, columns)
+        for line, row in read_rows(path, columns)
     ]
 
 
@@ -109,117 +80,39 @@ def trace_alibaba(pods: list[Pod], nodes: list[Node], price: int, asset: str, st
 
     Units: `price` in base units per GPU-hour, `start` in microseconds since 1970.
     """
-    trace = Producer(SOURCE)
     last = max(time for pod in pods for time in (pod.created, pod.deleted, pod.scheduled) if time is not None)
-    yield trace.register(start)
-    yield from _registrations(trace, nodes, asset, start)
-    yield from _deposits(trace, pods, price, asset, start, last)
-    timed = sorted(_jobs(trace, pods, nodes, price, asset, last), key=lambda item: item[:2])
-    marked = start
-    for seconds, _, fact in timed:
-        occurred_at = start + seconds * MICROSECONDS
-        yield from trace.marks(marked, occurred_at)
-        marked = max(marked, occurred_at)
-        yield fact(occurred_at)
-    # One day more, so that the last day's epoch closes too.
-    yield from trace.marks(marked, marked + 2 * DAY)
-
-
-def _registrations(trace: Producer, nodes: list[Node], asset: str, start: int) -> Iterator[Fact]:
-    for node in nodes:
-        data = NodeRegisteredData(
-            asset=asset,
-            authority="declared",
-            gpu_model=node.model,
-            gpus=node.gpus,
-            minimum_price="0",
-            operator=node.name,
-            supplier=node.name,
-        )
-        yield trace.fact(NodeRegistered, start, node.name, f"node:{node.name}", data)
-
-
-def _deposits(trace: Producer, pods: list[Pod], price: int, asset: str, start: int, last: int) -> Iterator[Fact]:
-    escrows: defaultdict[str, int] = defaultdict(int)
+    jobs, gpu_pods = [], 0
     for pod in pods:
-        if pod.gpus:
-            escrows[pod.consumer] += hold_for(price, pod.gpu_seconds(last))
-    for consumer, amount in sorted(escrows.items()):
-        if amount:
-            yield trace.deposit(start, consumer, asset, amount, f"deposit:{consumer}")
+        jobs.append(_job(pod, nodes[gpu_pods % len(nodes)].name, last))
+        gpu_pods += pod.gpus > 0
+    return tell(Trace(SOURCE, nodes, jobs, failed_as="pod_failed"), price, asset, start)
 
 
-class _Timed(NamedTuple):
-    """A fact that is still to be dated."""
-
-    trace: Producer
-    kind: type[Fact]
-    pod: Pod
-    key: str
-    data: object
-
-    def __call__(self, occurred_at: int) -> Fact:
-        return self.trace.fact(self.kind, occurred_at, self.pod.name, self.key, self.data)  # type: ignore[arg-type]
-
-
-def _jobs(
-    trace: Producer, pods: list[Pod], nodes: list[Node], price: int, asset: str, last: int
-) -> Iterator[tuple[int, int, _Timed]]:
-    """Yield (second, order, fact): a job's own facts in their order."""
-    order = gpu_pods = 0
-    for pod in pods:
-        node = None
-        if pod.gpus:
-            node = nodes[gpu_pods % len(nodes)].name
-            gpu_pods += 1
-        for second, kind, key, data in _life(pod, node, price, asset, last):
-            yield second, order, _Timed(trace, kind, pod, key, data)
-            order += 1
-
-
-def _life(
-    pod: Pod, node: str | None, price: int, asset: str, last: int
-) -> Iterable[tuple[int, type[Fact], str, object]]:
-    job, seconds = pod.name, pod.gpu_seconds(last)
+def _job(pod: Pod, node: str, last: int) -> Job:
+    outcome = _outcome(pod)
     end = pod.deleted if pod.deleted is not None else last
-    submitted = JobSubmittedData(
-        asset=asset, authority="declared", consumer=pod.consumer, gpu_seconds_max=seconds, nodes=1
+    return Job(
+        name=pod.name,
+        consumer=pod.consumer,
+        node=node,
+        outcome=outcome,
+        gpu_seconds=pod.gpu_seconds(last),
+        submitted=pod.created * MICROSECONDS,
+        started=(pod.created if pod.scheduled is None else pod.scheduled) * MICROSECONDS,
+        ended=(pod.created if outcome is Outcome.CPU_ONLY else end) * MICROSECONDS,
     )
-    yield pod.created, JobSubmitted, f"{job}:submitted", submitted
-    if node is None:
-        yield pod.created, JobCancelled, f"{job}:cancelled", JobCancelledData(consumer=pod.consumer, reason="cpu_only")
-        return
+
+
+def _outcome(pod: Pod) -> Outcome:
+    if not pod.gpus:
+        return Outcome.CPU_ONLY
     if pod.scheduled is None:
-        data = JobCancelledData(consumer=pod.consumer, reason="never_scheduled")
-        yield end, JobCancelled, f"{job}:cancelled", data
-        return
-    quote = Quote(node=node, operator=node, price=str(price), minimum="0")
-    dispatched = JobDispatchedData(attempt=1, consumer=pod.consumer, quotes=(quote,))
-    yield pod.scheduled, JobDispatched, f"{job}:1", dispatched
-    if pod.phase == "Failed":
-        yield end, JobFailed, f"{job}:1:failed", JobFailedData(attempt=1, consumer=pod.consumer, reason="pod_failed")
-        return
-    used = UsageMeteredData(attempt=1, consumer=pod.consumer, gpu_seconds=seconds, node=node)
-    yield end, UsageMetered, f"{job}:1:{node}", used
-
-
-def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield (line number, row) of a CSV file, gzipped or not."""
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file, TextIOWrapper(file, "utf-8") as text:
-        reader = csv.DictReader(text)
-        missing = [column for column in columns if column not in (reader.fieldnames or ())]
-        if missing:
-            raise TraceMalformed(f"{path.name}: line 1: expected columns {', '.join(missing)}")
-        for row in reader:
-            if None in row or None in row.values():
-                raise TraceMalformed(
-                    f"{path.name}: line {reader.line_num}: expected {len(reader.fieldnames or ())} cells"
-                )
-            yield reader.line_num, row
+        return Outcome.NEVER_SCHEDULED
+    return Outcome.FAILED if pod.phase == "Failed" else Outcome.DONE
 
 
 def _integer(path: Path, line: int, row: dict[str, str], column: str) -> int:
     text = row[column]
     if not text.isascii() or not text.isdecimal():
-        raise TraceMalformed(f"{path.name}: line {line}: column {column}: {text!r:.40} is no whole number")
+        raise malformed(path, line, column, text, "is no whole number")
     return int(text)

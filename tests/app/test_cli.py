@@ -123,6 +123,16 @@ def test_what_the_books_have_not_reached_is_refused_and_not_answered_with_less(d
     assert result.stdout == ""
 
 
+@pytest.mark.parametrize("words", [("balance", "consumer:nobody"), ("history", "consumer:nobody")])
+def test_an_account_that_never_moved_is_refused_and_not_answered_with_nothing(
+    demo: Path, words: tuple[str, ...]
+) -> None:
+    result = CliRunner().invoke(cli, [*words, "--data", str(demo)])
+
+    assert result.exit_code == 1
+    assert "nothing has moved consumer:nobody" in str(result.exception)
+
+
 def test_no_books_is_said_with_the_way_to_make_them(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli, ["balance", "--data", str(tmp_path / "none")])
 

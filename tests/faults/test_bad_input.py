@@ -318,7 +318,7 @@ def test_strict_keeps_nothing_of_a_file_with_a_hostile_line(tmp_path: Path, inge
     assert "refused whole, nothing was kept" in strict.out
     assert books.facts().root() == before
     omnisync("run", "--once", "--data", books.folder)
-    assert json.loads(omnisync("balance", "consumer:", "--data", books.folder, "--json").out)["balances"] == []
+    assert omnisync("balance", "consumer:", "--data", books.folder, "--json").status == 1
 
 
 def test_books_that_took_hostile_lines_verify(ingested: Ingested) -> None:
