@@ -165,10 +165,14 @@ class Decider:
         job = self._jobs.get(job_id)
         if job is None or job.escrow < 0 or job.agreeing:
             return []
-        operators = {job.operators[node] for node in data["agreeing"]}
-        if 3 * len(operators) < 2 * job.nodes:
+        # One vote and one payment per operator: the node that was dispatched first.
+        paid: dict[str, str] = {}
+        for node, operator in job.operators.items():
+            if node in data["agreeing"]:
+                paid.setdefault(operator, node)
+        if 3 * len(paid) < 2 * job.nodes:
             return []
-        job.agreeing = data["agreeing"]
+        job.agreeing = list(paid.values())
         return self._release(job_id, job, day)
 
     def _release(self, job_id: str, job: _Job, day: int) -> Postings:
