@@ -21,6 +21,8 @@ from events.instant import MICROSECONDS
 __all__ = ["Node", "Pod", "TraceMalformed", "read_nodes", "read_pods", "trace_alibaba"]
 
 SOURCE = "trace-alibaba"
+# More digits than any time in seconds; Python refuses to read some thousands of them.
+DIGITS_MAX = 15
 
 
 class Pod(NamedTuple):
@@ -113,6 +115,6 @@ def _outcome(pod: Pod) -> Outcome:
 
 def _integer(path: Path, line: int, row: dict[str, str], column: str) -> int:
     text = row[column]
-    if not text.isascii() or not text.isdecimal():
+    if not text.isascii() or not text.isdecimal() or len(text) > DIGITS_MAX:
         raise malformed(path, line, column, text, "is no whole number")
     return int(text)

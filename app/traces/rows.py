@@ -29,7 +29,8 @@ def read_rows(path: Path, columns: Collection[str], delimiter: str = ",") -> Ite
             _check_header(path, list(reader.fieldnames or ()), columns)
             yield from _whole_rows(path, reader)
     except (UnicodeDecodeError, csv.Error, EOFError, zlib.error) as error:
-        line = reader.line_num if reader is not None else 0
+        # Its inner reader has counted the line at fault; the outer one counts whole rows only.
+        line = reader.reader.line_num if reader is not None else 0
         raise TraceMalformed(f"{path.name}: behind line {line}: no CSV in UTF-8: {error}") from error
 
 
@@ -43,10 +44,11 @@ def _check_header(path: Path, header: list[str], columns: Collection[str]) -> No
 
 
 def _whole_rows(path: Path, reader: "csv.DictReader[str]") -> Iterator[tuple[int, dict[str, str]]]:
-    cells = len(reader.fieldnames or ())
+    cells, empty = len(reader.fieldnames or ()), True
     for row in reader:
+        empty = False
         if None in row or None in row.values():
             raise TraceMalformed(f"{path.name}: line {reader.line_num}: expected {cells} cells")
         yield reader.line_num, row
-    if reader.line_num <= 1:
-        raise TraceMalformed(f"{path.name}: line 2: expected rows below the header")
+    if empty:
+        raise TraceMalformed(f"{path.name}: line {reader.line_num}: expected rows below the header")
