@@ -26,8 +26,10 @@ def balance(account: str | None, books: Books, at: str | None, form: str, as_jso
     ACCOUNT is a name, or the beginning of names up to a colon (`consumer:`).
 
     \b
-    $ omnisync balance fee:accrued --data B
-    account      vault   asset  debits  credits  balance
+    $ omnisync balance burn:pending --data B
+    account       vault   asset       debits        credits        balance
+    burn:pending  escrow  OMNI   0.000000000  353.741531152  353.741531152
+    at lane-0:14660,hub:337
     """
     with books.engine().connect() as connection:
         position = read_position(connection, at)
@@ -54,7 +56,9 @@ def history(account: str, books: Books, at: str | None, form: str, as_json: bool
     Accounts that nearly every entry moves (fees, burns, the outside) have one row per record.
 
     \b
-    $ omnisync history consumer:alibaba-LS --data B
+    $ omnisync history payable:supplier:openb-node-0230 --data B --format csv
+    occurred_at,event,subject,vault,asset,debit,credit,balance,position
+    2027-01-24T08:02:52.000000Z,JobSettled,openb-pod-0026,escrow,OMNI,0,3684479167,3684479167,lane-0:267
     """
     with books.engine().connect() as connection:
         position = read_position(connection, at)
@@ -99,6 +103,11 @@ def supply(books: Books, at: str | None, form: str, as_json: bool) -> None:
 
     \b
     $ omnisync supply --data B
+    class                            OMNI
+    issued        1,000,000,000.000000000
+    burned                    0.000000000
+    total         1,000,000,000.000000000
+    …
     """
     parameters = books.parameters()
     with books.engine().connect() as connection:
@@ -134,7 +143,10 @@ def report(kind: str, books: Books, period: str | None, form: str, as_json: bool
     """Report on jobs, burns and fees per epoch, or what was refused.
 
     \b
-    $ omnisync report jobs --data B
+    $ omnisync report burns --data B --period 2027Q1 --format csv
+    epoch,settled,gross,burn,fee,net,pool,treasury
+    2027-01-24,38,491665708317,9833314147,24583285402,457249108768,2458328540,22124956862
+    …
     """
     parameters = books.parameters()
     with books.engine().connect() as connection:
