@@ -80,7 +80,7 @@ def ingest(
 def ingest_whole(
     chunks: Iterable[list[Line]], source: str, intake: Intake, facts: Log, now: Callable[[], str]
 ) -> Receipt:
-    """Append all lines as one batch or, where any is refused, none of them."""
+    """Append all lines, once all are judged; where any is refused, none of them."""
     batch = _judge([line for chunk in chunks for line in chunk], source, intake, facts.end(), now)
     if batch.refused:
         return Receipt(batch.read, 0, 0, batch.refused, facts.end())

@@ -4,7 +4,7 @@ Decisions are a function of the facts, so a settler that starts again simply dec
 must be the same bytes; the first that is not is named and stops it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from events.instant import format_instant
 from events.killpoints import reach
@@ -30,14 +30,14 @@ class DecisionsDiffer(LedgerInvariantBroken):
 class Output:
     """Takes decisions in order; `writable` says whether new ones may be appended."""
 
-    def __init__(self, log: Log, now: Callable[[], str], *, position: int = 0, writable: bool = True) -> None:
-        """Begin at a position of the log. `now` dates the records, which is evidence and enters no decision."""
+    def __init__(self, log: Log, now: Callable[[], str], *, writable: bool = True) -> None:
+        """Begin at the log's first event. `now` dates the records, which is evidence and enters no decision."""
         self.log = log
         self.appended = 0
         self.network_time = BEFORE_TIME
         self._now = now
         self._writable = writable
-        self._held = self._events_behind(position)
+        self._held = (event for record in log.read(0) for event in record.events())
         self._behind = True
         self._pending: list[bytes] = []
         self._basis: dict[str, Basis] = {}
@@ -98,10 +98,6 @@ class Output:
         if self._behind:
             self._behind = False
             self._basis = dict(self._latest)
-
-    def _events_behind(self, position: int) -> Iterator[tuple[int, bytes]]:
-        for record in self.log.read(position):
-            yield from (pair for pair in record.events() if pair[0] >= position)
 
 
 def _short(line: bytes | None) -> str:

@@ -33,8 +33,6 @@ class LaneSettler:
         """Begin at the first fact."""
         self.number = number
         self.position = 0
-        self.refused = 0
-        self.duplicates = 0
         self._facts = facts
         self._output = output
         self._sync_facts = sync_facts
@@ -68,9 +66,8 @@ class LaneSettler:
 
     def _decide(self, position: int, verdict: Verdict) -> None:
         if isinstance(verdict, Duplicate):
-            self.duplicates += 1
-        elif isinstance(verdict, Refusal):
-            self.refused += 1
+            return
+        if isinstance(verdict, Refusal):
             if self._lane is not None:
                 self._output.put(self._lane.refuse_unreadable(f"{self._facts.name}:{position}", verdict))
         elif isinstance(verdict.fact, GenesisDeclared):
