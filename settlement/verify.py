@@ -6,7 +6,7 @@
 Nothing is repaired, and nothing that is stored is believed.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, Engine, String, Table, select, type_coerce
@@ -26,6 +26,7 @@ from settlement.settle import HubSettler, LaneSettler
 __all__ = ["Finding", "Verdict", "fold_books", "verify_logs", "verify_rows"]
 
 _ACCOUNT_ID = "account_id"
+Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,11 @@ class Prefix:
             yield record
 
 
-def verify_logs(facts: Log, lanes: Sequence[Log], hub: Log) -> Verdict:
-    """Check logs and decisions. Raises: LogDamaged, Finding, DecisionsDiffer, LedgerInvariantBroken."""
+def verify_logs(facts: Log, lanes: Sequence[Log], hub: Log, on_record: Progress | None = None) -> Verdict:
+    """Check logs and decisions; tell `on_record` how many facts were decided again.
+
+    Raises: LogDamaged, Finding, DecisionsDiffer, LedgerInvariantBroken.
+    """
     records = events = 0
     roots: dict[str, dict[int, str | None]] = {}
     for log in (facts, *lanes, hub):
@@ -73,7 +77,7 @@ def verify_logs(facts: Log, lanes: Sequence[Log], hub: Log) -> Verdict:
     unsettled = 0
     for number, lane in enumerate(lanes):
         output = Output(lane, _no_clock, writable=False)
-        LaneSettler(number, facts, output, _nothing).run()
+        LaneSettler(number, facts, output, _nothing).run(on_record=on_record)
         unsettled += output.pending()
     output = Output(hub, _no_clock, writable=False)
     HubSettler(facts, lanes, output, _nothing).run()
@@ -89,7 +93,9 @@ def fold_books(ledgers: Sequence[Log]) -> Books:
     return books
 
 
-def verify_rows(engine: Engine, facts: Log, ledgers: Sequence[Log]) -> tuple[int, int]:
+def verify_rows(
+    engine: Engine, facts: Log, ledgers: Sequence[Log], on_record: Progress | None = None
+) -> tuple[int, int]:
     """Compare each stored row with the one that the logs lead to. Raises: Finding.
 
     Returns: the number of rows, and by how many leaves of the logs they lag.
@@ -99,7 +105,7 @@ def verify_rows(engine: Engine, facts: Log, ledgers: Sequence[Log]) -> tuple[int
     with engine.connect() as stored, scratch.connect() as derived:
         positions = {row.log: row.position for row in stored.execute(select(checkpoint))}
         limited = [Prefix(log, positions.get(log.name, 0)) for log in (facts, *ledgers)]
-        Projector(scratch, limited[0], limited[1:]).run()  # type: ignore[arg-type]
+        Projector(scratch, limited[0], limited[1:]).run(on_record)  # type: ignore[arg-type]
         rows = sum(_compare(table, stored, derived) for table in METADATA.sorted_tables)
     return rows, sum(log.end() - positions.get(log.name, 0) for log in (facts, *ledgers))
 

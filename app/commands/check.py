@@ -31,11 +31,13 @@ def verify(books: Books, everything: bool, as_json: bool) -> None:
     """
     parameters = books.parameters()
     try:
-        logs = verify_logs(books.facts(), [books.lane()], books.hub())
+        with progress("decide again") as decided:
+            logs = verify_logs(books.facts(), [books.lane()], books.hub(), decided)
         folded = fold_books(books.ledgers())
         digests = folded.digests(parameters.unit.asset)
         engine = books.engine()
-        rows, lag = verify_rows(engine, books.facts(), books.ledgers())
+        with progress("project again") as projected:
+            rows, lag = verify_rows(engine, books.facts(), books.ledgers(), projected)
         with engine.connect() as connection:
             position = format_position(read_position(connection, None))
     except (LogDamaged, LedgerInvariantBroken) as found:
