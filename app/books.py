@@ -5,6 +5,7 @@ projections.sqlite                                        derived; delete it and
 facts.lock  ledger.lock                                   one writer each; readers need none
 """
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ from settlement.settle import HubSettler, LaneSettler
 
 __all__ = ["Books", "BooksExist", "BooksMissing", "Progress"]
 
+_LOG = logging.getLogger(__name__)
 MIGRATIONS = Path(__file__).resolve().parents[1] / "migrations"
 Progress = Callable[[int], None]
 
@@ -114,6 +116,7 @@ class Books:
         self.parameters()
         with hold_lock(self.folder / "facts.lock"):
             facts = self.facts(writable=True)
+            _tell_cut(facts)
             intake = Intake()
             catch_up(intake, facts)
             try:
@@ -174,6 +177,7 @@ class Settlers:
         """Open the logs for writing; check them whole."""
         self._facts = books.facts()
         self._lane_log, self._hub_log = books.lane(writable=True), books.hub(writable=True)
+        _tell_cut(self._lane_log, self._hub_log)
         self.lane = LaneSettler(0, self._facts, Output(self._lane_log, now), self._facts.sync)
         self._hub = HubSettler(self._facts, [self._lane_log], Output(self._hub_log, now), self._lane_log.sync)
         self._engine = books.engine(writable=True)
@@ -191,6 +195,13 @@ class Settlers:
         self._lane_log.close()
         self._hub_log.close()
         self._engine.dispose()
+
+
+def _tell_cut(*logs: FileLog) -> None:
+    """Say where a torn tail was cut when a log was opened for writing."""
+    for log in logs:
+        if log.cut_bytes:
+            _LOG.warning("%s: cut %d bytes of a batch that was never acknowledged", log.name, log.cut_bytes)
 
 
 def _remove(database: Path) -> None:

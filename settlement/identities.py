@@ -36,10 +36,8 @@ class Identity(NamedTuple):
 def measure_identities(asset: str, ledgers: Sequence[Log]) -> list[Identity]:
     """Measure the identities over all decisions, one asset's money. Raises: LedgerInvariantBroken."""
     books, sums = Books(), _Sums()
-    for log in ledgers:
-        decisions = [
-            event for record in log.read(0) for line in record.lines if isinstance(event := decode(line), Decision)
-        ]
+    for record in (record for log in ledgers for record in log.read(0)):
+        decisions = [event for line in record.lines if isinstance(event := decode(line), Decision)]
         books.fold(decisions)
         sums.include(decisions)
     return [*_of_balances(asset, books), *_of_decisions(sums)]

@@ -27,10 +27,11 @@ class Seen(NamedTuple):
 class KeyIndex:
     """A growing map from 16-byte keys to `Seen`."""
 
-    __slots__ = ("_recent", "_runs")
+    __slots__ = ("_recent", "_recent_max", "_runs")
 
-    def __init__(self) -> None:
-        """Begin empty."""
+    def __init__(self, recent_max: int = RECENT_MAX) -> None:
+        """Begin empty; `recent_max` keys become a run."""
+        self._recent_max = recent_max
         self._recent: dict[bytes, Seen] = {}
         self._runs: list[npt.NDArray[np.void]] = []
 
@@ -56,37 +57,17 @@ class KeyIndex:
     def add(self, key: bytes, seen: Seen) -> None:
         """Keep a key that `find` did not know."""
         self._recent[key] = seen
-        if len(self._recent) >= RECENT_MAX:
+        if len(self._recent) >= self._recent_max:
             self._seal()
 
-    def rows(self) -> npt.NDArray[np.void]:
-        """Return all keys as one sorted run, for a snapshot."""
-        self._seal()
-        while len(self._runs) > 1:
-            self._merge_last()
-        return self._runs[0] if self._runs else np.empty(0, _ROW)
-
-    @classmethod
-    def from_rows(cls, data: bytes) -> "KeyIndex":
-        """Take up the bytes of `rows` again."""
-        index = cls()
-        if data:
-            index._runs.append(np.frombuffer(data, _ROW))
-        return index
-
     def _seal(self) -> None:
-        if not self._recent:
-            return
         rows = [(key, seen.content, seen.position) for key, seen in self._recent.items()]
         run = np.array(rows, dtype=_ROW)
         self._runs.append(run[np.argsort(run["key"], kind="stable")])
         self._recent = {}
         while len(self._runs) > 1 and len(self._runs[-1]) * 2 > len(self._runs[-2]):
-            self._merge_last()
-
-    def _merge_last(self) -> None:
-        run = np.concatenate([self._runs[-2], self._runs[-1]])
-        self._runs[-2:] = [run[np.argsort(run["key"], kind="stable")]]
+            merged = np.concatenate([self._runs[-2], self._runs[-1]])
+            self._runs[-2:] = [merged[np.argsort(merged["key"], kind="stable")]]
 
 
 def _pad(content: bytes) -> bytes:

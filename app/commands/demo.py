@@ -15,7 +15,6 @@ from app.render import Answer, decimal_text, print_json, progress, render
 from events.codec import decode
 from events.decisions import JobSettled
 from events.facts import UsageMetered
-from events.instant import format_instant, parse_instant
 from ledger.parameters import Parameters, Unit
 from ledger.post import post
 from projections.position import format_position
@@ -164,8 +163,7 @@ class _Story:
         )
         self._table(Answer({}, ["identity", "left", "right", ""], rows), None)
         position = format_position(read_position(connection, None))
-        ended = format_instant(parse_instant(parameters.launched_at))[:10]
-        self._say(f"\n   The books stand at {position}, launched {ended}.")
+        self._say(f"\n   The books stand at {position}, launched {parameters.launched_at[:10]}.")
         self._say(f"   Assumed: {', '.join(parameters.assumed)}.")
         self._say("   Unproven: deposits are declared, not seen on a chain.")
         if self._quiet:

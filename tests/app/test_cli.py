@@ -148,6 +148,20 @@ def test_books_are_created_once(tmp_path: Path) -> None:
     assert (first.exit_code, second.exit_code) == (0, 1)
 
 
+def test_a_torn_tail_that_is_cut_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    CliRunner().invoke(cli, ["init", "--data", str(tmp_path)])
+    (facts,) = (tmp_path / "facts" / "0").glob("*.log")
+    whole = facts.read_bytes()
+    facts.write_bytes(whole + b"record 0000")
+
+    (tmp_path / "nothing.jsonl").write_bytes(b"")
+    result = CliRunner().invoke(cli, ["ingest", str(tmp_path / "nothing.jsonl"), "--data", str(tmp_path)])
+
+    assert result.exit_code == 0, result.output
+    assert facts.read_bytes() == whole
+    assert "facts/0: cut 11 bytes" in caplog.text
+
+
 def test_leaving_out_the_books_is_a_usage_error() -> None:
     assert CliRunner().invoke(cli, ["balance"], env={"OMNISYNC_DATA": None}).exit_code == 2
 

@@ -20,14 +20,13 @@ digests = st.one_of(tight, loose)
         st.one_of(
             st.tuples(st.just("add"), digests, digests, st.integers(0, 2**62)),
             st.tuples(st.just("find"), st.lists(digests, max_size=8)),
-            st.tuples(st.just("seal")),
-            st.tuples(st.just("restore")),
         ),
         max_size=60,
-    )
+    ),
+    st.integers(1, 12),
 )
-def test_index_answers_as_a_dictionary_does(steps: list[tuple[object, ...]]) -> None:
-    index, model = KeyIndex(), dict[bytes, Seen]()
+def test_index_answers_as_a_dictionary_does(steps: list[tuple[object, ...]], recent_max: int) -> None:
+    index, model = KeyIndex(recent_max), dict[bytes, Seen]()
     for step in steps:
         match step:
             case ("add", bytes(key), bytes(content), int(position)):
@@ -36,45 +35,25 @@ def test_index_answers_as_a_dictionary_does(steps: list[tuple[object, ...]]) -> 
                     index.add(key, model[key])
             case ("find", list(wanted)):
                 assert index.find(wanted) == {key: model[key] for key in wanted if key in model}
-            case ("seal",):
-                index.rows()
-            case ("restore",):
-                index = KeyIndex.from_rows(index.rows().tobytes())
         assert len(index) == len(model)
     assert index.find(model) == model
 
 
-@settings(max_examples=50, deadline=None)
-@given(st.dictionaries(digests, st.builds(Seen, st.integers(0, 2**62), digests), max_size=50))
-def test_rows_are_sorted_and_bring_every_key_back(known: dict[bytes, Seen]) -> None:
-    index = KeyIndex()
-    for key, seen in known.items():
-        index.add(key, seen)
-
-    rows = index.rows()
-
-    assert [bytes(key).ljust(16, b"\0") for key in rows["key"]] == sorted(known)
-    assert KeyIndex.from_rows(rows.tobytes()).find(known) == known
-
-
 def test_digests_that_end_in_zero_bytes_come_back_whole() -> None:
-    index = KeyIndex()
+    index = KeyIndex(recent_max=4)
     keys = [bytes(16), b"\1" + bytes(15), bytes(15) + b"\1", b"\1" * 8 + bytes(8)]
     for number, key in enumerate(keys):
         index.add(key, Seen(number, key))
-    index.rows()
 
     assert index.find(keys) == {key: Seen(number, key) for number, key in enumerate(keys)}
     assert index.find([b"\1" * 15 + b"\0"]) == {}
 
 
 def test_nothing_is_found_in_an_empty_index_and_nothing_is_asked_of_a_full_one() -> None:
-    index = KeyIndex()
+    index = KeyIndex(recent_max=1)
     assert index.find([bytes(16)]) == {}
     assert index.find([]) == {}
-    assert len(KeyIndex.from_rows(b"")) == 0
     index.add(bytes(16), Seen(1, bytes(16)))
-    index.rows()
     assert index.find([]) == {}
 
 
@@ -94,4 +73,3 @@ def test_runs_that_were_sealed_and_merged_hide_no_key() -> None:
 
     assert len(index) == len(model) == total
     assert index.find(model) == model
-    assert KeyIndex.from_rows(index.rows().tobytes()).find(model) == model
