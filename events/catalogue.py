@@ -3,6 +3,7 @@
 from typing import get_args
 
 from events.decisions import (
+    BurnFinalized,
     DecisionRefused,
     DepositCredited,
     EpochClosed,
@@ -12,21 +13,61 @@ from events.decisions import (
     JobRefunded,
     JobSettled,
     LaneEpochClosed,
+    PayoutFinalized,
+    PayoutKeyAccepted,
+    SlashEvidenced,
+    SweepFinalized,
+    WithdrawalAccepted,
 )
 from events.event import Event
 from events.facts import (
+    AttestationRecorded,
     ChainFactDeclared,
+    ChallengeResultRecorded,
+    DutyAssigned,
     GenesisDeclared,
     JobCancelled,
     JobDispatched,
     JobFailed,
+    JobRedistributed,
     JobSubmitted,
-    NodeRegistered,
     QuorumClaimed,
     RecordRefused,
+    ResultSubmitted,
     StreamMarked,
     StreamRegistered,
     UsageMetered,
+)
+from events.orders import (
+    PayoutKeyChanged,
+    RebondOrdered,
+    SlashDisputeFiled,
+    SlashReportFiled,
+    SpendAuthorized,
+    UnstakeOrdered,
+    WithdrawalOrdered,
+)
+from events.participants import (
+    NodeRegistered,
+    NodeRetired,
+    NodeUpdated,
+    SlashRuled,
+    ValidatorExited,
+    ValidatorRegistered,
+)
+from events.stakes import (
+    ParticipantRegistered,
+    ParticipantReinstated,
+    ParticipantSuspended,
+    SlashDisputed,
+    SlashDistributed,
+    SlashProposed,
+    SlashReversed,
+    SlashUpheld,
+    UnbondingCancelled,
+    UnbondingMatured,
+    UnstakeRequested,
+    ValidatorRewardsAllocated,
 )
 
 __all__ = ["DECISIONS", "FACTS", "AnyEvent", "get_version"]
@@ -38,23 +79,58 @@ AnyFact = (
     | RecordRefused
     | ChainFactDeclared
     | NodeRegistered
+    | NodeUpdated
+    | NodeRetired
+    | ValidatorRegistered
+    | ValidatorExited
+    | SlashRuled
     | JobSubmitted
     | JobDispatched
-    | UsageMetered
-    | QuorumClaimed
+    | JobRedistributed
     | JobFailed
     | JobCancelled
+    | DutyAssigned
+    | ResultSubmitted
+    | ChallengeResultRecorded
+    | AttestationRecorded
+    | QuorumClaimed
+    | UsageMetered
+    | SpendAuthorized
+    | WithdrawalOrdered
+    | UnstakeOrdered
+    | RebondOrdered
+    | SlashDisputeFiled
+    | SlashReportFiled
+    | PayoutKeyChanged
 )
 AnyDecision = (
     DepositCredited
     | EscrowFunded
     | JobSettled
     | JobRefunded
+    | WithdrawalAccepted
+    | SlashEvidenced
     | DecisionRefused
     | LaneEpochClosed
     | GenesisAllocated
     | EpochClosed
     | FeeAllocated
+    | ValidatorRewardsAllocated
+    | ParticipantRegistered
+    | ParticipantSuspended
+    | ParticipantReinstated
+    | UnstakeRequested
+    | UnbondingCancelled
+    | UnbondingMatured
+    | SlashProposed
+    | SlashDisputed
+    | SlashUpheld
+    | SlashReversed
+    | SlashDistributed
+    | PayoutFinalized
+    | BurnFinalized
+    | SweepFinalized
+    | PayoutKeyAccepted
 )
 AnyEvent = AnyFact | AnyDecision
 FACTS: tuple[type[Event], ...] = get_args(AnyFact)

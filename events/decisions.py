@@ -1,4 +1,7 @@
-"""The decisions: what settlement made of the facts, with the numbers that a fold needs."""
+"""The decisions about deposits, jobs, epochs and fees, with the numbers that a fold needs.
+
+Those about stakes, slashes and rewards are in `events.stakes`.
+"""
 
 from typing import Literal
 
@@ -13,6 +16,8 @@ from events.event import (
     Key,
     Name,
     Positive,
+    PublicKey,
+    Role,
     Text,
     VaultName,
 )
@@ -20,10 +25,13 @@ from events.event import (
 __all__ = [
     "AgreedLine",
     "AllocatedLine",
+    "BurnFinalized",
+    "BurnFinalizedData",
     "DecisionRefused",
     "DecisionRefusedData",
     "DepositCredited",
     "DepositCreditedData",
+    "DutyCount",
     "EpochClosed",
     "EpochClosedData",
     "EscrowFunded",
@@ -41,6 +49,17 @@ __all__ = [
     "LaneEpochClosedData",
     "LaneTotal",
     "LogPosition",
+    "PayoutFinalized",
+    "PayoutFinalizedData",
+    "PayoutKeyAccepted",
+    "PayoutKeyAcceptedData",
+    "SlashEvidenced",
+    "SlashEvidencedData",
+    "SweepFinalized",
+    "SweepFinalizedData",
+    "WaitingLine",
+    "WithdrawalAccepted",
+    "WithdrawalAcceptedData",
 ]
 
 
@@ -48,16 +67,17 @@ __all__ = [
 
 
 class DepositCreditedData(Data, frozen=True):
-    """external → consumer:{subject}@vault."""
+    """external → consumer:{subject}@vault; with a role, external → stake:bonded:{role}:{subject}@vault."""
 
     asset: Name
     amount: Amount
     proof: Literal["declared"]
     vault: Name
+    role: Role | None = None
 
 
 class DepositCredited(Decision, frozen=True, tag="DepositCredited"):
-    """A consumer's money arrived. Subject: the consumer."""
+    """A consumer's money or a participant's stake arrived. Subject: the consumer, the participant."""
 
     data: DepositCreditedData
 
@@ -98,8 +118,20 @@ class AgreedLine(Data, frozen=True):
     net: Amount
 
 
+class WaitingLine(Data, frozen=True):
+    """An agreeing node with a case against it: its hold stays in escrow until the case is decided (D19)."""
+
+    node: Name
+    case: Name
+    hold: Amount
+
+
 class JobSettledData(Data, frozen=True):
-    """escrow = Σ gross + refund. `funding: consumer` says that hold and release fall together in this one entry."""
+    """escrow = Σ gross + Σ waiting holds + refund.
+
+    `funding: consumer` says that hold and release fall together in this one entry. A later settlement of the same
+    attempt is about one line that waited: `escrow` is its hold; paid or, without a line, refunded.
+    """
 
     asset: Name
     attempt: Positive
@@ -108,6 +140,7 @@ class JobSettledData(Data, frozen=True):
     funding: Literal["escrow", "consumer"]
     lines: tuple[AgreedLine, ...]
     refund: Amount
+    waiting: tuple[WaitingLine, ...] = ()
 
 
 class JobSettled(Decision, frozen=True, tag="JobSettled"):
@@ -124,13 +157,47 @@ class JobRefundedData(Data, frozen=True):
     attempt: Count
     cause: Name
     consumer: Name
-    outcome: Literal["failed", "cancelled"]
+    outcome: Literal["failed", "cancelled", "redistributed"]
 
 
 class JobRefunded(Decision, frozen=True, tag="JobRefunded"):
-    """A job is over without payment. Subject: the job."""
+    """An attempt is over without payment; so is the job, unless it was redistributed. Subject: the job."""
 
     data: JobRefundedData
+
+
+class WithdrawalAcceptedData(Data, frozen=True):
+    """consumer:{subject} → payable:withdrawal:{subject}, both @escrow."""
+
+    asset: Name
+    amount: Amount
+
+
+class WithdrawalAccepted(Decision, frozen=True, tag="WithdrawalAccepted"):
+    """A consumer's own money is owed back. Subject: the owner."""
+
+    data: WithdrawalAcceptedData
+
+
+class SlashEvidencedData(Data, frozen=True):
+    """A lane's facts show a fault; the amount is the hub's to say.
+
+    `verifiers` are the validators whose attestation had told it before; `reporter` who brought the evidence.
+    """
+
+    attempt: Positive
+    case: Name
+    cause: Name
+    job: Name
+    role: Role
+    verifiers: tuple[Name, ...]
+    reporter: Name | None = None
+
+
+class SlashEvidenced(Decision, frozen=True, tag="SlashEvidenced"):
+    """There is evidence against a participant. Subject: the accused."""
+
+    data: SlashEvidencedData
 
 
 class DecisionRefusedData(Data, frozen=True):
@@ -156,6 +223,14 @@ class LaneTotal(Data, frozen=True):
     burn: Amount
 
 
+class DutyCount(Data, frozen=True):
+    """How many duties of a validator were assigned in the epoch, and how many of these were answered."""
+
+    validator: Name
+    assigned: Count
+    answered: Count
+
+
 class LaneEpochClosedData(Data, frozen=True):
     """`digest` = SHA-256 over the sorted leaf hashes of the lane's other events of the epoch; `events` counts them."""
 
@@ -163,6 +238,7 @@ class LaneEpochClosedData(Data, frozen=True):
     events: Count
     lane: Count
     totals: tuple[LaneTotal, ...]
+    duties: tuple[DutyCount, ...] = ()
 
 
 class LaneEpochClosed(Decision, frozen=True, tag="LaneEpochClosed"):
@@ -175,7 +251,7 @@ class LaneEpochClosed(Decision, frozen=True, tag="LaneEpochClosed"):
 
 
 class AllocatedLine(Data, frozen=True):
-    """Who receives how much of the first supply."""
+    """So much of an account, in a vault."""
 
     account: AccountName
     amount: Amount
@@ -204,11 +280,15 @@ class LogPosition(Data, frozen=True):
 
 
 class EpochClosedData(Data, frozen=True):
-    """[starts_at, ends_at), and where each lane closed it."""
+    """[starts_at, ends_at), and where each lane closed it.
+
+    `snapshot` is the Merkle root over the stakes of all validators (`ledger.snapshot`).
+    """
 
     starts_at: Instant
     ends_at: Instant
     positions: tuple[LogPosition, ...]
+    snapshot: Digest
 
 
 class EpochClosed(Decision, frozen=True, tag="EpochClosed"):
@@ -231,3 +311,61 @@ class FeeAllocated(Decision, frozen=True, tag="FeeAllocated"):
     """An epoch's fees are split, once per epoch and asset. Subject: the asset."""
 
     data: FeeAllocatedData
+
+
+class PayoutFinalizedData(Data, frozen=True):
+    """Each line, a payable where it lies → external: amount = Σ lines."""
+
+    asset: Name
+    amount: Amount
+    lines: tuple[AllocatedLine, ...]
+    proof: Literal["declared"]
+
+
+class PayoutFinalized(Decision, frozen=True, tag="PayoutFinalized"):
+    """What was owed has been paid. Subject: the vault it left."""
+
+    data: PayoutFinalizedData
+
+
+class BurnFinalizedData(Data, frozen=True):
+    """burn:pending@vault → supply:burned."""
+
+    asset: Name
+    amount: Amount
+    proof: Literal["declared"]
+    vault: VaultName
+
+
+class BurnFinalized(Decision, frozen=True, tag="BurnFinalized"):
+    """Tokens are gone for good (R2). Subject: the vault they left."""
+
+    data: BurnFinalizedData
+
+
+class SweepFinalizedData(Data, frozen=True):
+    """Each line where it lies → the same account @`to`: amount = Σ lines."""
+
+    asset: Name
+    amount: Amount
+    lines: tuple[AllocatedLine, ...]
+    proof: Literal["declared"]
+    to: VaultName
+
+
+class SweepFinalized(Decision, frozen=True, tag="SweepFinalized"):
+    """Money was moved to another vault. Subject: the vault it left."""
+
+    data: SweepFinalizedData
+
+
+class PayoutKeyAcceptedData(Data, frozen=True):
+    """Where payouts to the subject go from now on."""
+
+    payout_key: PublicKey
+
+
+class PayoutKeyAccepted(Decision, frozen=True, tag="PayoutKeyAccepted"):
+    """An owner is paid at another key. Subject: the owner."""
+
+    data: PayoutKeyAcceptedData

@@ -13,7 +13,7 @@ value, so a member that is added later changes no byte of what was written befor
 """
 
 from hashlib import sha256
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
@@ -30,6 +30,9 @@ __all__ = [
     "Key",
     "Name",
     "Positive",
+    "PublicKey",
+    "Role",
+    "Signature",
     "Text",
     "VaultName",
     "decision_id",
@@ -55,6 +58,12 @@ Positive = Annotated[int, Meta(ge=1, le=2**53 - 1)]
 VaultName = Annotated[str, Meta(pattern=r"^[a-z]{0,20}\Z", description="empty: in no vault")]
 AccountName = Annotated[str, Meta(pattern=r"^[a-z][A-Za-z0-9._:-]{0,299}\Z")]
 Text = Annotated[str, Meta(max_length=300)]
+Role = Literal["node", "validator"]
+PublicKey = Annotated[
+    str,
+    Meta(pattern=r"^[1-9A-HJ-NP-Za-km-z]{32,44}\Z", description="an Ed25519 public key in base58, as Solana writes it"),
+]
+Signature = Annotated[str, Meta(pattern=r"^[1-9A-HJ-NP-Za-km-z]{64,88}\Z", description="Ed25519, in base58")]
 
 
 # Events hold no references back, so the collector need not follow them (`gc=False`).

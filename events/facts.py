@@ -1,14 +1,24 @@
-"""The facts: what is reported by producers, ordered by owners, declared by the foundation."""
+"""The facts about time, the chain and jobs.
+
+What participants and owners say is in `events.participants` and `events.orders`.
+"""
 
 from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
-from events.event import Amount, Count, Data, Digest, Fact, Instant, Name, Positive, Text
+from events.event import AccountName, Amount, Count, Data, Digest, Fact, Instant, Name, Positive, Role, Text, VaultName
 
 __all__ = [
+    "AttestationRecorded",
+    "AttestationRecordedData",
     "ChainFactDeclared",
     "ChainFactDeclaredData",
+    "ChallengeResultRecorded",
+    "ChallengeResultRecordedData",
+    "DeclaredLine",
+    "DutyAssigned",
+    "DutyAssignedData",
     "GenesisDeclared",
     "GenesisDeclaredData",
     "JobCancelled",
@@ -17,15 +27,17 @@ __all__ = [
     "JobDispatchedData",
     "JobFailed",
     "JobFailedData",
+    "JobRedistributed",
+    "JobRedistributedData",
     "JobSubmitted",
     "JobSubmittedData",
-    "NodeRegistered",
-    "NodeRegisteredData",
     "QuorumClaimed",
     "QuorumClaimedData",
     "Quote",
     "RecordRefused",
     "RecordRefusedData",
+    "ResultSubmitted",
+    "ResultSubmittedData",
     "StreamMarked",
     "StreamMarkedData",
     "StreamRegistered",
@@ -97,40 +109,42 @@ class RecordRefused(Fact, frozen=True, tag="RecordRefused"):
 # --- Facts: seen on the chain, or declared in its place -------------------------------------------------------------
 
 
-class ChainFactDeclaredData(Data, frozen=True):
-    """A deposit of `amount` into `vault`, stated without proof from a chain."""
+class DeclaredLine(Data, frozen=True):
+    """One account's part of a payout or a sweep."""
 
-    effect: Literal["deposit"]
+    account: AccountName
+    amount: Amount
+
+
+class ChainFactDeclaredData(Data, frozen=True):
+    """What is said to have happened on a chain, without proof from one.
+
+    deposit  external → consumer:{subject}@escrow
+    stake    external → stake:bonded:{role}:{subject}@stake
+    payout   each line, a payable in `vault` → external       amount = Σ lines
+    burn     burn:pending@vault → supply:burned
+    sweep    each line, `vault` → `to`                        amount = Σ lines
+    """
+
+    effect: Literal["deposit", "stake", "payout", "burn", "sweep"]
     asset: Name
     amount: Amount
-    vault: Literal["escrow"]
+    vault: VaultName
+    lines: tuple[DeclaredLine, ...] = ()
+    role: Role | None = None
+    to: VaultName | None = None
 
 
 class ChainFactDeclared(Fact, frozen=True, tag="ChainFactDeclared"):
-    """Stands in for a chain fact in books without a chain; unproven on every report. Subject: the owner."""
+    """Stands in for a chain fact in books without a chain; unproven on every report.
+
+    Subject: the owner of a deposit, the participant of a stake; else the vault.
+    """
 
     data: ChainFactDeclaredData
 
 
 # --- Facts: from the compute layer ----------------------------------------------------------------------------------
-
-
-class NodeRegisteredData(Data, frozen=True):
-    """Hardware and terms; `minimum_price` is net base units per GPU-hour (R11)."""
-
-    asset: Name
-    authority: Literal["declared"]
-    gpu_model: Text
-    gpus: Count
-    minimum_price: Amount
-    operator: Name
-    supplier: Name
-
-
-class NodeRegistered(Fact, frozen=True, tag="NodeRegistered"):
-    """A node offers GPUs. Subject: the node."""
-
-    data: NodeRegisteredData
 
 
 class Quote(Data, frozen=True):
@@ -143,10 +157,14 @@ class Quote(Data, frozen=True):
 
 
 class JobSubmittedData(Data, frozen=True):
-    """`nodes` nodes shall run the job, each for at most `gpu_seconds_max` GPU-seconds."""
+    """`nodes` nodes shall run the job, each for at most `gpu_seconds_max` GPU-seconds.
+
+    `authority: owner` needs the consumer's `SpendAuthorized`, passed challenges and attestations (D19); a job of
+    declared authority is released on its usage alone, and is marked so.
+    """
 
     asset: Name
-    authority: Literal["declared"]
+    authority: Literal["declared", "owner"]
     consumer: Name
     gpu_seconds_max: Count
     nodes: Positive
@@ -240,3 +258,84 @@ class JobCancelled(Fact, frozen=True, tag="JobCancelled"):
 
     VERSION: ClassVar[int] = 2
     data: JobCancelledData
+
+
+# --- Facts: the proof that a job was computed -----------------------------------------------------------------------
+
+
+class DutyAssignedData(Data, frozen=True):
+    """The validators drawn for an attempt, and the seed they were drawn by (R10)."""
+
+    attempt: Positive
+    consumer: Name
+    seed: Digest
+    validators: Annotated[tuple[Name, ...], Meta(min_length=1, max_length=64)]
+
+
+class DutyAssigned(Fact, frozen=True, tag="DutyAssigned"):
+    """Validators shall check an attempt. Subject: the job."""
+
+    data: DutyAssignedData
+
+
+class ResultSubmittedData(Data, frozen=True):
+    """The SHA-256 of what a node computed, never the thing itself (R14)."""
+
+    attempt: Positive
+    consumer: Name
+    node: Name
+    result: Digest
+
+
+class ResultSubmitted(Fact, frozen=True, tag="ResultSubmitted"):
+    """A node has a result. Subject: the job."""
+
+    data: ResultSubmittedData
+
+
+class AttestationRecordedData(Data, frozen=True):
+    """A validator's word on a node's computation; `reporter` is who brought it up, where another did."""
+
+    attempt: Positive
+    consumer: Name
+    node: Name
+    validator: Name
+    verdict: Literal["passed", "failed"]
+    reporter: Name | None = None
+
+
+class AttestationRecorded(Fact, frozen=True, tag="AttestationRecorded"):
+    """A validator has answered a duty. Subject: the job."""
+
+    data: AttestationRecordedData
+
+
+class ChallengeResultRecordedData(Data, frozen=True):
+    """Whether a node's challenge tensors came back right (R8); `proof` is the hash of what shows it."""
+
+    attempt: Positive
+    consumer: Name
+    node: Name
+    passed: bool
+    proof: Digest | None = None
+    reporter: Name | None = None
+
+
+class ChallengeResultRecorded(Fact, frozen=True, tag="ChallengeResultRecorded"):
+    """A node's challenge is decided. Subject: the job."""
+
+    data: ChallengeResultRecordedData
+
+
+class JobRedistributedData(Data, frozen=True):
+    """The attempt is over and the job goes on with the next (D21)."""
+
+    attempt: Positive
+    consumer: Name
+    reason: Name
+
+
+class JobRedistributed(Fact, frozen=True, tag="JobRedistributed"):
+    """A job is taken from its nodes; what was held is released. Subject: the job."""
+
+    data: JobRedistributedData

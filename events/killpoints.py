@@ -13,6 +13,7 @@ KILLPOINTS = (
     "append.2-record-written",
     "append.3-synced",
     "ingest.1-checked",
+    "ingest.1b-partition-appended",
     "ingest.2-appended",
     "ingest.3-acknowledged",
     "settle.1-facts-synced",

@@ -33,8 +33,8 @@ __all__ = [
 
 # What one Kafka message may hold by default, counted before compression; the file log keeps to it too.
 RECORD_BYTES_MAX = 1_048_576
-# A header with a basis of some twenty logs.
-HEADER_BYTES_MAX = 4_096
+# A header with a basis of some hundred logs: the hub of the most lanes names less.
+HEADER_BYTES_MAX = 16_384
 
 
 class RecordMalformed(ValueError):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec import inspect
 
 from events.catalogue import DECISIONS, FACTS
-from events.event import AccountName, Amount, Digest, Event, Instant, Key, Name, VaultName
+from events.event import AccountName, Amount, Digest, Event, Instant, Key, Name, PublicKey, Signature, VaultName
 
 __all__ = ["AMOUNT_MAX", "EDGES", "any_events", "events_of", "instants", "integers", "texts"]
 
@@ -17,6 +17,7 @@ EDGES = (0, 1, 2**63 - 1, 2**63, 2**64 - 1)
 AMOUNT_MAX = 10**39 - 1
 UPPER, LOWER, DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz", "0123456789"
 IN_NAME = UPPER + LOWER + DIGITS + "._-"
+IN_BASE58 = "".join(letter for letter in DIGITS + UPPER + LOWER if letter not in "0OIl")
 
 
 def integers(low: int = 0, high: int = AMOUNT_MAX) -> st.SearchStrategy[int]:
@@ -26,8 +27,8 @@ def integers(low: int = 0, high: int = AMOUNT_MAX) -> st.SearchStrategy[int]:
 
 
 def spelled(alphabet: str, longest: int, shortest: int = 1) -> st.SearchStrategy[str]:
-    """Draw a short word or one of the greatest length."""
-    word = st.text(alphabet, min_size=shortest, max_size=min(longest, 8))
+    """Draw a word near the shortest or one of the greatest length."""
+    word = st.text(alphabet, min_size=shortest, max_size=min(longest, shortest + 8))
     return word | st.sampled_from(alphabet).map(lambda letter: letter * longest)
 
 
@@ -49,6 +50,8 @@ BY_PATTERN: dict[str, st.SearchStrategy[str]] = {
     _pattern(Key): spelled(IN_NAME + ":/", 200),
     _pattern(Instant): instants,
     _pattern(Amount): integers().map(str),
+    _pattern(PublicKey): spelled(IN_BASE58, 44, shortest=32),
+    _pattern(Signature): spelled(IN_BASE58, 88, shortest=64),
     _pattern(VaultName): spelled(LOWER, 20, shortest=0),
     _pattern(AccountName): st.builds(str.__add__, st.sampled_from(LOWER), spelled(IN_NAME + ":", 299, shortest=0)),
 }

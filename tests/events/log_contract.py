@@ -25,7 +25,7 @@ BASIS = (Basis(log="facts", start=0, end=7, root="ab" * 32), Basis(log="ledger/l
 
 
 def batches_of(events: tuple[Event, ...] = SAMPLES) -> list[list[bytes]]:
-    """Cut the samples into batches of 1, 2, 3 and so on; the third is empty."""
+    """Cut the first 21 samples into batches of 1, 2, 3 and so on; the third is empty."""
     lines = [encode(event) for event in events]
     starts = [0, 1, 3, 6, 10, 15, 21]
     batches = [lines[start:end] for start, end in pairwise(starts)]

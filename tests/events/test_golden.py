@@ -4,8 +4,10 @@
 """
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from msgspec import Struct
 
 from events.catalogue import DECISIONS, FACTS, get_version
 from events.codec import decode, encode, type_name
@@ -41,6 +43,21 @@ def test_each_type_and_version_has_its_golden_line_and_nothing_else_has() -> Non
     owed = {f"{kind.__name__}.v{n}" for kind in kinds for n in range(1, get_version(kind.__name__) + 1)}
 
     assert {path.stem for path in FOLDER.iterdir()} == owed == TODAY.keys() | OLD.keys()
+
+
+def lacking(value: Any, path: str) -> list[str]:
+    """List the members of a struct, and of those within it, that have no value."""
+    if isinstance(value, tuple):
+        return [found for item in value for found in lacking(item, path)] if value else [path]
+    if not isinstance(value, Struct):
+        return [path] if value is None else []
+    names = value.__struct_fields__
+    return [found for name in names for found in lacking(getattr(value, name), f"{path}.{name}")]
+
+
+@pytest.mark.parametrize("name", TODAY)
+def test_golden_line_of_today_shows_every_member(name: str) -> None:
+    assert lacking(TODAY[name], name) == []
 
 
 @pytest.mark.parametrize("name", TODAY)

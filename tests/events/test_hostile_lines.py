@@ -1,6 +1,7 @@
 """Hostile lines: each has the refusal that names its fault, and none raises."""
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -13,13 +14,15 @@ from events.codec import canonicalise, decode, encode
 from events.event import Event
 from events.facts import JobCancelled
 from events.refusal import Reason, Refusal
-from tests.events.samples import CANCELLED_V1, SAMPLES, cancelled
+from tests.events.samples import CANCELLED_V1, OWNER, SAMPLES, cancelled
 from tests.strategies import any_events
 
 LINES = {type(event).__name__: encode(event) for event in SAMPLES}
 GOOD = cancelled()
 USAGE = LINES["UsageMetered"]
-DEPOSIT = LINES["ChainFactDeclared"]
+SWEEP = LINES["ChainFactDeclared"]
+ORDER = LINES["UnstakeOrdered"]
+SIGNED = re.compile(rb'"signature":"[^"]*"')
 
 
 def but(line: bytes, old: bytes, new: bytes) -> bytes:
@@ -28,8 +31,8 @@ def but(line: bytes, old: bytes, new: bytes) -> bytes:
 
 
 def amount(text: str) -> bytes:
-    """Write the deposit's amount otherwise, as the bytes between its quotes."""
-    return but(DEPOSIT, b'"amount":"' + b"9" * 39, b'"amount":"' + text.encode())
+    """Write the sweep's amount otherwise, as the bytes between its quotes."""
+    return but(SWEEP, b'"amount":"' + b"9" * 39, b'"amount":"' + text.encode())
 
 
 def seconds(text: bytes) -> bytes:
@@ -158,7 +161,13 @@ SHAPES: list[tuple[str, bytes, Reason]] = [
         but(LINES["QuorumClaimed"], b'["A","B"]', json.dumps(["A"] * 65, separators=(",", ":")).encode()),
         Reason.MEMBER_MALFORMED,
     ),
-    ("unknown effect", but(DEPOSIT, b'"deposit"', b'"withdrawal"'), Reason.MEMBER_MALFORMED),
+    ("unknown effect", but(SWEEP, b'"sweep"', b'"withdrawal"'), Reason.MEMBER_MALFORMED),
+    ("unknown verdict", but(LINES["SlashRuled"], b'"reversed"', b'"pardoned"'), Reason.MEMBER_MALFORMED),
+    ("a key outside base58", but(ORDER, OWNER.key.encode(), b"0" * 43), Reason.MEMBER_MALFORMED),
+    ("a key of 45 letters", but(ORDER, OWNER.key.encode(), b"1" * 45), Reason.MEMBER_MALFORMED),
+    ("a signature of 63 letters", SIGNED.sub(b'"signature":"%b"' % (b"1" * 63), ORDER), Reason.MEMBER_MALFORMED),
+    ("a signature left out", SIGNED.sub(b'"spare":""', ORDER), Reason.MEMBER_UNKNOWN),
+    ("a nonce below zero", but(ORDER, b'"nonce":7', b'"nonce":-7'), Reason.MEMBER_MALFORMED),
     ("id of other case", but(GOOD, b'"correlation_id":"bb', b'"correlation_id":"BB'), Reason.MEMBER_MALFORMED),
     ("name with a colon", but(GOOD, b'"consumer":"K"', b'"consumer":"a:b"'), Reason.MEMBER_MALFORMED),
     ("empty name", but(GOOD, b'"consumer":"K"', b'"consumer":""'), Reason.MEMBER_MALFORMED),
@@ -173,8 +182,8 @@ AMOUNTS: list[tuple[str, bytes, Reason]] = [
         *("NaN", "٣", "１", "9" * 40, "1" + "0" * 39, "null"),
     )
 ] + [
-    ("amount as a number", but(DEPOSIT, b'"' + b"9" * 39 + b'"', b"1"), Reason.MEMBER_MALFORMED),
-    ("amount null", but(DEPOSIT, b'"' + b"9" * 39 + b'"', b"null"), Reason.MEMBER_MALFORMED),
+    ("amount as a number", but(SWEEP, b'"' + b"9" * 39 + b'"', b"1"), Reason.MEMBER_MALFORMED),
+    ("amount null", but(SWEEP, b'"' + b"9" * 39 + b'"', b"null"), Reason.MEMBER_MALFORMED),
 ]
 HOSTILE = BYTES + NUMBERS + SHAPES + AMOUNTS
 

@@ -11,8 +11,9 @@ import pytest
 from events.catalogue import DECISIONS, FACTS
 from events.codec import encode, type_name
 from events.event import Event
+from events.facts import UsageMetered
 from events.schema import build_schema
-from tests.events.samples import SAMPLES
+from tests.events.samples import SAMPLES, sample
 
 FILE = Path(__file__).parents[2] / "docs" / "events.schema.json"
 
@@ -93,6 +94,6 @@ def test_each_sample_keeps_the_schema_of_its_type_and_of_no_other(event: Event, 
     [("schema_version", 99), ("id", "xyz"), ("stranger", 1), ("data", {}), ("occurred_at", "today"), ("key", "")],
 )
 def test_what_the_codec_refuses_breaks_the_schema(member: str, value: Any, schema: dict[str, Any]) -> None:
-    members = json.loads(encode(SAMPLES[8])) | {member: value}
+    members = json.loads(encode(sample(UsageMetered))) | {member: value}
 
     assert faults(members, schema["$defs"]["UsageMetered"], schema["$defs"])

@@ -1,0 +1,1 @@
+"""What Solana did. So far its keys: Ed25519 signatures in base58, as its wallets write them."""
