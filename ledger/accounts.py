@@ -15,26 +15,42 @@ __all__ = [
     "BURN_PENDING",
     "EXTERNAL",
     "FEE_ACCRUED",
+    "FUND",
+    "POOL_CARRY",
     "POOL_CURRENT",
+    "SUPPLY_BURNED",
     "SUPPLY_ISSUED",
     "TREASURY",
     "VAULT_ESCROW",
+    "VAULT_FEES",
+    "VAULT_STAKE",
     "AccountKind",
     "Key",
     "SupplyClass",
+    "bond",
+    "bonded",
     "consumer",
     "escrow",
     "kind_of",
+    "payable",
     "payable_supplier",
+    "slash_pending",
+    "unbonding",
+    "withheld",
 ]
 
 VAULT_ESCROW = "escrow"
+VAULT_FEES = "fees"
+VAULT_STAKE = "stake"
 SUPPLY_ISSUED = "supply:issued"
+SUPPLY_BURNED = "supply:burned"
 EXTERNAL = "external"
 FEE_ACCRUED = "fee:accrued"
 BURN_PENDING = "burn:pending"
 POOL_CURRENT = "validator_pool:current"
+POOL_CARRY = "validator_pool:carry"
 TREASURY = "treasury:ops"
+FUND = "fund:ecosystem"
 
 
 class Key(NamedTuple):
@@ -53,9 +69,13 @@ class SupplyClass(StrEnum):
     LOCKED = "locked"
     HELD = "held"
     PENDING_BURN = "pending_burn"
+    STAKED = "staked"
+    UNBONDING = "unbonding"
     ESCROWED = "escrowed"
     OWED = "owed"
     OUTSIDE = "outside"
+    DISCLOSED = "disclosed"
+    SUNK = "sunk"
 
 
 class AccountKind(NamedTuple):
@@ -72,12 +92,23 @@ class AccountKind(NamedTuple):
 _CHART = {
     "supply:issued": AccountKind("", SupplyClass.ISSUED, busy=True),
     "supply:burned": AccountKind("", SupplyClass.BURNED, busy=True),
+    "supply:sunk": AccountKind("", SupplyClass.SUNK, busy=True),
     "external": AccountKind("", SupplyClass.OUTSIDE, busy=True),
     "consumer": AccountKind(VAULT_ESCROW, SupplyClass.ESCROWED, ids=1),
     "escrow": AccountKind(VAULT_ESCROW, SupplyClass.ESCROWED, ids=1),
     "payable:supplier": AccountKind(VAULT_ESCROW, SupplyClass.OWED, ids=1),
-    "fee:accrued": AccountKind("fees", SupplyClass.HELD, busy=True),
-    "validator_pool": AccountKind("fees", SupplyClass.HELD, ids=1, busy=True),
+    "payable:withdrawal": AccountKind(VAULT_ESCROW, SupplyClass.OWED, ids=1),
+    "payable:validator": AccountKind(VAULT_FEES, SupplyClass.OWED, ids=1),
+    "payable:stake": AccountKind(VAULT_STAKE, SupplyClass.OWED, ids=1),
+    "payable:reporter": AccountKind(VAULT_STAKE, SupplyClass.OWED, ids=1),
+    "stake:bonded": AccountKind(VAULT_STAKE, SupplyClass.STAKED, ids=2),
+    "stake:unbonding": AccountKind(VAULT_STAKE, SupplyClass.UNBONDING, ids=1),
+    "slash:pending": AccountKind(VAULT_STAKE, SupplyClass.STAKED, ids=1),
+    "bond": AccountKind(VAULT_STAKE, SupplyClass.STAKED, ids=1),
+    "fee:accrued": AccountKind(VAULT_FEES, SupplyClass.HELD, busy=True),
+    "validator_pool:current": AccountKind(VAULT_FEES, SupplyClass.HELD, busy=True),
+    "validator_pool:carry": AccountKind(VAULT_FEES, SupplyClass.HELD, busy=True),
+    "validator_pool:withheld": AccountKind(VAULT_FEES, SupplyClass.HELD, ids=1),
     "burn:pending": AccountKind("", SupplyClass.PENDING_BURN, busy=True),
     "treasury:ops": AccountKind("treasury", SupplyClass.HELD, busy=True),
     "fund:ecosystem": AccountKind("fund", SupplyClass.HELD, busy=True),
@@ -99,6 +130,36 @@ def escrow(job: str) -> str:
 def payable_supplier(node: str) -> str:
     """Name the account of what a node has earned and not been paid."""
     return f"payable:supplier:{node}"
+
+
+def payable(kind: str, id: str) -> str:
+    """Name the account of what is owed to an id: `kind` is supplier, withdrawal, validator, stake or reporter."""
+    return f"payable:{kind}:{id}"
+
+
+def bonded(role: str, id: str) -> str:
+    """Name the account of a participant's bonded stake."""
+    return f"stake:bonded:{role}:{id}"
+
+
+def unbonding(ticket: str) -> str:
+    """Name the account of stake on its way out."""
+    return f"stake:unbonding:{ticket}"
+
+
+def slash_pending(case: str) -> str:
+    """Name the account of what a case has frozen."""
+    return f"slash:pending:{case}"
+
+
+def bond(case: str) -> str:
+    """Name the account of what an accuser has posted on a case."""
+    return f"bond:{case}"
+
+
+def withheld(case: str) -> str:
+    """Name the account of validators' shares that wait for a case."""
+    return f"validator_pool:withheld:{case}"
 
 
 @lru_cache(maxsize=65_536)

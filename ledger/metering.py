@@ -3,9 +3,10 @@
     hold_i   = ceil(price_i × gpu_seconds_max / 3600)
     s_i      = min(metered_i, 2 × lower median of the agreeing nodes)
     gross_i  = min(floor(price_i × s_i / 3600), hold_i)
-    escrow   = Σ hold_i = Σ gross_i + refund
+    escrow   = Σ hold_i = Σ gross_i + Σ hold of waiting lines + refund
 
-The hold rounds up, so that the gross of the whole time always fits; what gross rounds down goes back with the refund.
+The hold rounds up, so that the gross of the whole time always fits; what gross rounds down goes back with the refund. A
+line that waits for a verdict (`ledger.quorum`) counts in the median like any other, and its whole hold stays in escrow.
 """
 
 from collections.abc import Sequence

@@ -3,12 +3,31 @@
     needed(1) = 1        needed(n) = ceil(2n / 3)
 
 One vote and one payment per operator, however many of its nodes ran the job: that of the first, in the order of
-dispatch.
+dispatch. A job of owner authority is released on proof, beyond its usage and its quorum:
+
+    backed    the agreeing nodes have all submitted one and the same result
+    proven    one node: its challenge passed and a validator attested it; several: each paid node's challenge is decided
+
+What then becomes of a paid node's hold follows from its challenge and, where that failed, from the verdict on its case:
+
+    challenge passed                paid
+    failed, the case is open        waits in escrow
+    failed, the case is reversed    paid
+    failed, the case is upheld      refunded
 """
 
 from collections.abc import Collection, Mapping
+from enum import Enum
 
-__all__ = ["paid_nodes", "votes_needed"]
+__all__ = ["Fate", "decide_fate", "is_backed", "is_proven", "paid_nodes", "votes_needed"]
+
+
+class Fate(Enum):
+    """What becomes of a paid node's hold."""
+
+    PAID = "paid"
+    WAITING = "waiting"
+    REFUNDED = "refunded"
 
 
 def votes_needed(nodes: int) -> int:
@@ -26,3 +45,29 @@ def paid_nodes(agreeing: Collection[str], operators: Mapping[str, str]) -> tuple
         if node in agreeing:
             first.setdefault(operator, node)
     return tuple(first.values()) if len(first) >= votes_needed(len(operators)) else ()
+
+
+def is_backed(agreeing: Collection[str], results: Mapping[str, str]) -> bool:
+    """Tell whether all agreeing nodes have submitted one and the same result; nobody's claim is not backed."""
+    submitted = {results.get(node) for node in agreeing}
+    return len(submitted) == 1 and None not in submitted
+
+
+def is_proven(
+    dispatched: int, paid: Collection[str], challenges: Mapping[str, bool], attested: Collection[str]
+) -> bool:
+    """Tell whether a job of owner authority, dispatched to so many nodes, may be released to the paid ones (D19).
+
+    `challenges` says which nodes' challenges are decided, and whether they passed; `attested` names the nodes that a
+    validator has attested.
+    """
+    if dispatched == 1:
+        return all(challenges.get(node, False) and node in attested for node in paid)
+    return all(node in challenges for node in paid)
+
+
+def decide_fate(passed: bool, upheld: bool | None) -> Fate:
+    """Decide on a paid node's hold; `upheld` is the verdict on its case, None while there is none (D19)."""
+    if passed or upheld is False:
+        return Fate.PAID
+    return Fate.REFUNDED if upheld else Fate.WAITING

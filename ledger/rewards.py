@@ -8,28 +8,36 @@ The share of a validator with an open case waits on that case, and its weight st
 would be paid with money that a reversal owes it. With no weight at all the whole pool carries. `pool` is the epoch's
 own and what was carried into it.
 
+Where the pool lies in several vaults its lines are filled one after another: from the home vault first, then by the
+vaults' names; of what lies in one vault, what was carried goes first (`draw`).
+
 Only the floor keeps the carry from falling below zero. The other roundings are here to reproduce the sheets of
 networks that round each share by itself; these may pay out more than the pool, and say by how much.
 """
 
+from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
+from ledger.accounts import VAULT_FEES
 from ledger.bps import BPS
 
 __all__ = [
     "Allocation",
     "Backing",
     "Conduct",
+    "Drawn",
     "EpochRewards",
     "Ineligible",
+    "Leg",
     "Rounding",
     "Share",
     "Withheld",
     "allocate",
     "divide",
+    "draw",
     "share_pool",
     "weigh",
     "why_not",
@@ -49,6 +57,7 @@ class Ineligible(StrEnum):
     NOT_ACTIVE_ALL_EPOCH = "not_active_all_epoch"
     DUTIES_UNANSWERED = "duties_unanswered"
     CASE_UPHELD = "case_upheld"
+    NO_WEIGHT = "no_weight"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,16 +117,31 @@ class EpochRewards(NamedTuple):
     carry: int
 
 
+class Leg(NamedTuple):
+    """So much of an account in a vault, base units above zero."""
+
+    account: str
+    vault: str
+    amount: int
+
+
+class Drawn(NamedTuple):
+    """How a pool moves, each side in the order of (account, vault). Holds per vault: Σ drawn = Σ credited."""
+
+    drawn: tuple[Leg, ...]
+    credited: tuple[Leg, ...]
+
+
 def weigh(levels: Sequence[Backing]) -> int:
     """Return a validator's weight from its levels: the one the epoch began with, then each that followed."""
     assert levels, "the level that the epoch began with, be it zero"
     return min(level.bonded + level.frozen for level in levels)
 
 
-def why_not(conduct: Conduct, duty_bps: int) -> Ineligible | None:
-    """Return the first reason for which a validator is not honest, in the order of D16; None: it is.
+def why_not(conduct: Conduct, weight: int, duty_bps: int) -> Ineligible | None:
+    """Return the first reason for which a validator has no share, in the order of D16; None: it has one.
 
-    An open case is no reason. No duties assigned counts as all answered.
+    An open case is no reason. No duties assigned counts as all answered. Without weight there is nothing to share by.
     """
     if not conduct.active_all_epoch:
         return Ineligible.NOT_ACTIVE_ALL_EPOCH
@@ -125,7 +149,7 @@ def why_not(conduct: Conduct, duty_bps: int) -> Ineligible | None:
         return Ineligible.DUTIES_UNANSWERED
     if conduct.cases_upheld:
         return Ineligible.CASE_UPHELD
-    return None
+    return None if weight else Ineligible.NO_WEIGHT
 
 
 def share_pool(pool: int, weights: Mapping[str, int], open_cases: Mapping[str, str]) -> EpochRewards:
@@ -140,6 +164,34 @@ def share_pool(pool: int, weights: Mapping[str, int], open_cases: Mapping[str, s
         shares=tuple(share for share in shares if share.id not in open_cases),
         withheld=tuple(Withheld(open_cases[id], id, amount) for id, amount in shares if id in open_cases),
         carry=carry,
+    )
+
+
+def draw(pool: Mapping[tuple[str, str], int], lines: Sequence[tuple[str, int]]) -> Drawn:
+    """Fill lines of (account, amount) from a pool of base units by (account, vault), netted per account and vault.
+
+    Nothing leaves the vault in which it lies. Holds: Σ lines = Σ pool.
+    """
+    sources = deque(sorted(pool, key=lambda source: (source[1] != VAULT_FEES, source[1], source[0])))
+    left = dict(pool)
+    assert min([*left.values(), *(amount for _, amount in lines)], default=0) >= 0
+    assert sum(left.values()) == sum(amount for _, amount in lines), "lines that are not the pool"
+    gained: defaultdict[tuple[str, str], int] = defaultdict(int)
+    for account, amount in lines:
+        due = amount
+        while due:
+            source = sources[0]
+            part = min(due, left[source])
+            due -= part
+            left[source] -= part
+            gained[source] -= part
+            gained[account, source[1]] += part
+            if not left[source]:
+                sources.popleft()
+    net = [Leg(*place, amount) for place, amount in sorted(gained.items())]
+    return Drawn(
+        drawn=tuple(leg._replace(amount=-leg.amount) for leg in net if leg.amount < 0),
+        credited=tuple(leg for leg in net if leg.amount > 0),
     )
 
 

@@ -15,6 +15,7 @@ and the remainders of both divisions are burned. With nobody to reward, all is.
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import NamedTuple
 
 from ledger.bps import cut
@@ -26,9 +27,12 @@ __all__ = [
     "StakeLevels",
     "Taken",
     "Ticket",
+    "accusation_id",
+    "case_id",
     "distribute",
     "is_suspended",
     "take",
+    "take_case",
 ]
 
 
@@ -96,15 +100,16 @@ def take(levels: StakeLevels, cases: Sequence[Case]) -> tuple[tuple[Taken, ...],
 
     Holds: Σ taken + left.total = levels.total. A ticket that is taken whole is gone.
     """
-    basis = levels.total
     left, all_taken = levels, []
     for case in cases:
-        taken, left = _take_one(left, case.id, min(cut(basis, case.bps).part, left.total))
+        taken, left = take_case(left, case, levels.total)
         all_taken.append(taken)
     return tuple(all_taken), left
 
 
-def _take_one(levels: StakeLevels, case: str, amount: int) -> tuple[Taken, StakeLevels]:
+def take_case(levels: StakeLevels, case: Case, basis: int) -> tuple[Taken, StakeLevels]:
+    """Take one case from what is left of a stake, on the basis of base units that its cut began with."""
+    amount = min(cut(basis, case.bps).part, levels.total)
     from_bonded = min(amount, levels.bonded)
     owed = amount - from_bonded
     from_tickets, kept = [], []
@@ -116,7 +121,17 @@ def _take_one(levels: StakeLevels, case: str, amount: int) -> tuple[Taken, Stake
         if part < unbonding:
             kept.append(Ticket(id, unbonding - part))
     assert owed == 0
-    return Taken(case, from_bonded, tuple(from_tickets)), StakeLevels(levels.bonded - from_bonded, tuple(kept[::-1]))
+    return Taken(case.id, from_bonded, tuple(from_tickets)), StakeLevels(levels.bonded - from_bonded, tuple(kept[::-1]))
+
+
+def case_id(role: str, accused: str, job: str, attempt: int, cause: str) -> str:
+    """Name a case: there is one for each (accused, job, attempt, cause)."""
+    return sha256(f"{role}|{accused}|{job}|{attempt}|{cause}".encode()).hexdigest()[:32]
+
+
+def accusation_id(report: str) -> str:
+    """Name the case that a report opens, by the report's id: no evidence comes under a name that an accuser chose."""
+    return sha256(f"accusation|{report}".encode()).hexdigest()[:32]
 
 
 def distribute(amount: int, reward_bps: int, reporter: str | None, verifiers: Collection[str]) -> Distribution:

@@ -1,9 +1,12 @@
 """Supply, defined.
 
-    total = issued − burned = locked + held + pending_burn + escrowed + owed + outside        exactly, on every fold
-    circulating = escrowed + owed + outside              liquid = owed + outside
+    total       = issued − burned = locked + held + pending_burn + disclosed + sunk + circulating
+    circulating = staked + unbonding + escrowed + owed + outside
+    liquid      = owed + outside                                                  exactly, on every fold
 
-`issued` is what was ever minted: the debit balance of `supply:issued`. `max` is the cap.
+`issued` is what was ever minted: the debit balance of `supply:issued`. `max` is the cap. `disclosed` is what the
+foundation, insiders and market makers hold outside the vaults: no wallet is disclosed in the books yet, so it is 0, and
+what such wallets hold counts as outside. `sunk` was sent where nobody can spend it, which burns nothing.
 """
 
 from collections.abc import Iterable
@@ -26,13 +29,17 @@ class Supply:
     locked: int
     held: int
     pending_burn: int
+    staked: int
+    unbonding: int
     escrowed: int
     owed: int
     outside: int
+    disclosed: int
+    sunk: int
 
     def __post_init__(self) -> None:
         """Assert the identity. Raises: LedgerInvariantBroken."""
-        parts = self.locked + self.held + self.pending_burn + self.circulating
+        parts = self.locked + self.held + self.pending_burn + self.disclosed + self.sunk + self.circulating
         if parts != self.total:
             raise LedgerInvariantBroken(
                 f"supply of {self.asset}: the classes sum to {parts}, issued - burned is {self.total} base units"
@@ -45,8 +52,8 @@ class Supply:
 
     @property
     def circulating(self) -> int:
-        """What is not held by the protocol, locked or about to be burned."""
-        return self.escrowed + self.owed + self.outside
+        """What is not held by the protocol, locked, disclosed, sunk or about to be burned."""
+        return self.staked + self.unbonding + self.escrowed + self.owed + self.outside
 
     @property
     def liquid(self) -> int:

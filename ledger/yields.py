@@ -5,8 +5,11 @@
     APY   = Π (1 + r_e) ^ (31,557,600 ÷ Σ s_e) − 1                       restaked every epoch; 50 digits
     multiple = APR × 10,000² ÷ (fee_bps × validator_bps)                 yearly job volume for each unit of stake
 
-R_e is what epoch e rewarded, W_e the weight that it was shared over, s_e its seconds. Net of slashing, R_e is less the
-slashes upheld. An epoch without weight has no rate: it leaves every sum, and is counted. The year is 365.25 days.
+R_e is Σ shares of epoch e's pool (with what was carried into it) that are paid, W_e Σ weights of the same validators,
+s_e its seconds. A share that waits for a case is in neither sum; once released it is in the one and its weight in the
+other. One that was forfeited goes back to the pool, and counts where it is shared again. For one validator R_e is its
+own, W_e its own weight in each epoch in which it was bonded, paid or not. Net of slashing, R_e is less the slashes
+upheld in that epoch. An epoch without weight has no rate: it leaves every sum, and is counted. The year is 365.25 days.
 """
 
 from collections.abc import Sequence

@@ -25,14 +25,15 @@ from events.event import Data, Decision, decision_id
 from ledger.split import split_gross
 from ledger.waterfall import share_fees
 
-__all__ = ["decisions", "deposit", "fees", "fund", "genesis", "lines", "refund", "settle"]
+__all__ = ["decide", "decisions", "deposit", "fees", "fund", "genesis", "lines", "refund", "settle"]
 
 EPOCH = 20_727
 OWNERS = ("K", "L")
 NODES = ("A", "B", "C")
 
 
-def _decide(kind: type[Any], subject: str, key: object, data: Data) -> Any:
+def decide(kind: type[Any], subject: str, key: object, data: Data) -> Any:
+    """Build a decision of a kind."""
     return kind(
         id=decision_id(kind.__name__, f"{subject}:{key}"),
         source="lane-0",
@@ -50,16 +51,17 @@ def genesis(allocated: dict[tuple[str, str], int], amount: int | None = None) ->
     """Allocate the first supply by (account, vault)."""
     shares = tuple(AllocatedLine(account=a, vault=v, amount=str(n)) for (a, v), n in allocated.items())
     total = sum(allocated.values()) if amount is None else amount
-    event: GenesisAllocated = _decide(
+    event: GenesisAllocated = decide(
         GenesisAllocated, "OMNI", 0, GenesisAllocatedData(asset="OMNI", amount=str(total), lines=shares)
     )
     return event
 
 
-def deposit(owner: str, amount: int, key: object = 0, asset: str = "OMNI") -> DepositCredited:
-    """Credit a deposit to a consumer."""
-    data = DepositCreditedData(asset=asset, amount=str(amount), proof="declared", vault="escrow")
-    event: DepositCredited = _decide(DepositCredited, owner, key, data)
+def deposit(owner: str, amount: int, key: object = 0, asset: str = "OMNI", role: Any = None) -> DepositCredited:
+    """Credit a deposit to a consumer, or a stake to a participant."""
+    vault = "stake" if role else "escrow"
+    data = DepositCreditedData(asset=asset, amount=str(amount), proof="declared", vault=vault, role=role)
+    event: DepositCredited = decide(DepositCredited, owner, key, data)
     return event
 
 
@@ -67,7 +69,7 @@ def fund(owner: str, job: str, amount: int) -> EscrowFunded:
     """Hold an amount for a job."""
     hold = Hold(node="A", price=str(amount), amount=str(amount))
     data = EscrowFundedData(asset="OMNI", amount=str(amount), attempt=1, consumer=owner, holds=(hold,))
-    event: EscrowFunded = _decide(EscrowFunded, job, 1, data)
+    event: EscrowFunded = decide(EscrowFunded, job, 1, data)
     return event
 
 
@@ -87,7 +89,7 @@ def settle(owner: str, job: str, escrow: int, agreed: tuple[AgreedLine, ...], fu
     data = JobSettledData(
         asset="OMNI", attempt=1, consumer=owner, escrow=str(escrow), funding=funding, lines=agreed, refund=str(back)
     )
-    event: JobSettled = _decide(JobSettled, job, 1, data)
+    event: JobSettled = decide(JobSettled, job, 1, data)
     return event
 
 
@@ -96,7 +98,7 @@ def refund(owner: str, job: str, amount: int) -> JobRefunded:
     data = JobRefundedData(
         asset="OMNI", amount=str(amount), attempt=1, cause="withdrawn", consumer=owner, outcome="cancelled"
     )
-    event: JobRefunded = _decide(JobRefunded, job, 1, data)
+    event: JobRefunded = decide(JobRefunded, job, 1, data)
     return event
 
 
@@ -104,7 +106,7 @@ def fees(accrued: int, key: object = 0) -> FeeAllocated:
     """Share an epoch's fees."""
     pool, treasury = share_fees(accrued, 1_000)
     data = FeeAllocatedData(asset="OMNI", fees=str(accrued), pool=str(pool), treasury=str(treasury), vault="escrow")
-    event: FeeAllocated = _decide(FeeAllocated, "OMNI", key, data)
+    event: FeeAllocated = decide(FeeAllocated, "OMNI", key, data)
     return event
 
 

@@ -103,3 +103,17 @@ def test_the_order_of_the_nodes_does_not_matter(metered: list[int], chance: Rand
 def test_the_time_of_nobody_has_no_bound() -> None:
     with pytest.raises(IndexError):
         bound_seconds([])
+
+
+@given(st.lists(st.tuples(prices, times, times, st.booleans()), min_size=1, max_size=64))
+def test_an_escrow_is_what_is_paid_what_waits_and_a_refund(lines: list[tuple[int, int, int, bool]]) -> None:
+    holds = [hold_for(price, held) for price, held, _, _ in lines]
+    gross = [price_usage(price, used, hold) for (price, _, used, _), hold in zip(lines, holds, strict=True)]
+    waits = [wait for _, _, _, wait in lines]
+
+    now = sum(paid for paid, wait in zip(gross, waits, strict=True) if not wait)
+    kept = sum(hold for hold, wait in zip(holds, waits, strict=True) if wait)
+    later = sum(hold - paid for hold, paid, wait in zip(holds, gross, waits, strict=True) if wait)
+
+    assert sum(holds) - now - kept >= 0
+    assert sum(holds) - sum(gross) == (sum(holds) - now - kept) + later

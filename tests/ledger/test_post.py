@@ -1,6 +1,7 @@
 """What each decision means in debits and credits, leg by leg."""
 
-from typing import get_args
+from collections.abc import Iterator
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -8,17 +9,155 @@ from hypothesis import given
 
 from events.catalogue import DECISIONS, AnyDecision
 from events.event import Decision
+from ledger.accounts import kind_of
 from ledger.entry import Posting, Side, check_entry
 from ledger.errors import LedgerInvariantBroken
+from ledger.fold import Books
 from ledger.post import post
 from tests.events.samples import SAMPLES
 from tests.ledger.random_books import decisions, deposit, fees, fund, genesis, lines, refund, settle
+from tests.ledger.random_network import (
+    OWNER,
+    burn,
+    distributed,
+    matured,
+    network_decisions,
+    payout,
+    proposed,
+    rebonded,
+    reversed_,
+    rewards,
+    settle_waiting,
+    sweep,
+    unstaked,
+    upheld,
+    withdrawal,
+)
 
 Leg = tuple[str, str, int]
 BALANCED = lines(100)
 FREE = lines(0)
 
+CAUSED_BY_CHAIN = {"GenesisAllocated", "DepositCredited", "PayoutFinalized", "BurnFinalized", "SweepFinalized"}
+STAKED, V1 = "stake:bonded:node:A", "stake:bonded:validator:V1"
+LYING = {"fees": {"carry": 4, "current": 0}, "escrow": {"carry": 3, "current": 93}}
+
 # Credits are above zero and debits below.
+WITH_STAKES: list[tuple[str, Decision, list[Leg]]] = [
+    ("stake", deposit("A", 7, role="node"), [("external", "", -7), (STAKED, "stake", 7)]),
+    (
+        "settlement with a line that waits: its hold stays",
+        settle_waiting("K", "J", (100,), 40, 3),
+        [
+            ("escrow:J", "escrow", -103),
+            ("consumer:K", "escrow", 3),
+            ("payable:supplier:A", "escrow", 93),
+            ("burn:pending", "escrow", 2),
+            ("fee:accrued", "escrow", 5),
+        ],
+    ),
+    ("settlement of which all waits", settle_waiting("K", "J", (), 40, 0), []),
+    (
+        "the line is refunded later",
+        settle_waiting("K", "J", (), 0, 40, attempt=2),
+        [("escrow:J", "escrow", -40), ("consumer:K", "escrow", 40)],
+    ),
+    ("withdrawal", withdrawal("K", 7), [("consumer:K", "escrow", -7), ("payable:withdrawal:K", "escrow", 7)]),
+    ("unstake", unstaked("node", "A", 7), [(STAKED, "stake", -7), ("stake:unbonding:t1", "stake", 7)]),
+    ("rebond", rebonded("node", "A", 7), [("stake:unbonding:t1", "stake", -7), (STAKED, "stake", 7)]),
+    (
+        "maturity",
+        matured("node", "A", 7),
+        [("stake:unbonding:t1", "stake", -7), (f"payable:stake:{OWNER}", "stake", 7)],
+    ),
+    ("maturity of a ticket that was slashed away", matured("node", "A", 0), []),
+    (
+        "slash, from bonded stake and tickets",
+        proposed("node", "A", 5, {"t2": 3, "t1": 0}),
+        [(STAKED, "stake", -5), ("stake:unbonding:t2", "stake", -3), ("slash:pending:c1", "stake", 8)],
+    ),
+    (
+        "slash of an accuser who posts a bond",
+        proposed("node", "A", 5, bond=2, proposer="V1"),
+        [(STAKED, "stake", -5), ("slash:pending:c1", "stake", 5), (V1, "stake", -2), ("bond:c1", "stake", 2)],
+    ),
+    ("slash of nothing", proposed("node", "A", 0), []),
+    (
+        "slash upheld: bond back, shares carried where they lie",
+        upheld("node", "A", 5, {"escrow": 3, "fees": 4}, bond=2, proposer="V1"),
+        [
+            ("bond:c1", "stake", -2),
+            (V1, "stake", 2),
+            ("validator_pool:withheld:c1", "escrow", -3),
+            ("validator_pool:carry", "escrow", 3),
+            ("validator_pool:withheld:c1", "fees", -4),
+            ("validator_pool:carry", "fees", 4),
+        ],
+    ),
+    ("slash upheld, with neither bond nor shares", upheld("node", "A", 5, {}), []),
+    (
+        "slash reversed: stake back, bond lost, shares released",
+        reversed_(
+            "validator",
+            "V1",
+            {(V1, "stake"): 5, (f"payable:stake:{OWNER}", "stake"): 1},
+            {("payable:validator:V1", "fees"): 4, ("validator_pool:withheld:c2", "escrow"): 3},
+            bond=2,
+        ),
+        [
+            ("slash:pending:c1", "stake", -6),
+            (V1, "stake", 5),
+            (f"payable:stake:{OWNER}", "stake", 1),
+            ("bond:c1", "stake", -2),
+            ("burn:pending", "stake", 2),
+            ("validator_pool:withheld:c1", "fees", -4),
+            ("payable:validator:V1", "fees", 4),
+            ("validator_pool:withheld:c1", "escrow", -3),
+            ("validator_pool:withheld:c2", "escrow", 3),
+        ],
+    ),
+    (
+        "slash distributed",
+        distributed("A", {"V1": 6, "V3": 6}, 13),
+        [
+            ("slash:pending:c1", "stake", -25),
+            ("payable:reporter:V1", "stake", 6),
+            ("payable:reporter:V3", "stake", 6),
+            ("burn:pending", "stake", 13),
+        ],
+    ),
+    (
+        "rewards: the pool of two vaults, in order of id; what is carried again stays",
+        rewards(LYING, {"V1": 1, "V2": 1, "V3": 1}, {"V2": "c1"}),
+        [
+            ("validator_pool:carry", "fees", -4),
+            ("validator_pool:carry", "escrow", -2),
+            ("validator_pool:current", "escrow", -93),
+            ("payable:validator:V1", "fees", 4),
+            ("payable:validator:V1", "escrow", 29),
+            ("validator_pool:withheld:c1", "escrow", 33),
+            ("payable:validator:V3", "escrow", 33),
+        ],
+    ),
+    ("rewards of which all stays carried", rewards({"fees": {"carry": 4, "current": 0}}, {"V1": 0}, {}), []),
+    (
+        "rewards that are all carried",
+        rewards(LYING, {}, {}),
+        [("validator_pool:current", "escrow", -93), ("validator_pool:carry", "escrow", 93)],
+    ),
+    (
+        "payout",
+        payout("escrow", {("payable:supplier:A", "escrow"): 5, ("payable:withdrawal:K", "escrow"): 2}),
+        [("payable:supplier:A", "escrow", -5), ("payable:withdrawal:K", "escrow", -2), ("external", "", 7)],
+    ),
+    ("burn", burn("stake", 7), [("burn:pending", "stake", -7), ("supply:burned", "", 7)]),
+    (
+        "sweep",
+        sweep("escrow", {("treasury:ops", "escrow"): 5}, "treasury"),
+        [("treasury:ops", "escrow", -5), ("treasury:ops", "treasury", 5)],
+    ),
+    ("sweep of nothing", sweep("escrow", {}, "fees"), []),
+]
 POSTED: list[tuple[str, Decision, list[Leg]]] = [
     (
         "genesis",
@@ -93,6 +232,7 @@ POSTED: list[tuple[str, Decision, list[Leg]]] = [
     ),
     ("fees without a pool", fees(9), [("fee:accrued", "escrow", -9), ("treasury:ops", "escrow", 9)]),
     ("fees of nothing", fees(0), []),
+    *WITH_STAKES,
 ]
 
 
@@ -118,22 +258,26 @@ def test_a_decision_posts_these_legs_and_no_other(decision: Decision, legs: list
 def test_only_a_chain_fact_moves_money_between_vaults(decision: Decision) -> None:
     entry = post(decision)
 
-    assert entry is None or entry.crosses_vaults == (type(decision).__name__ in {"GenesisAllocated", "DepositCredited"})
+    assert entry is None or entry.crosses_vaults == (type(decision).__name__ in CAUSED_BY_CHAIN)
 
 
 def test_each_type_of_decision_posts_or_is_known_to_move_nothing() -> None:
     posting = {type(row[1]).__name__ for row in POSTED}
-    silent = {"DecisionRefused", "LaneEpochClosed", "EpochClosed"}
+    silent = {
+        "DecisionRefused", "LaneEpochClosed", "EpochClosed", "SlashEvidenced", "SlashDisputed", "PayoutKeyAccepted",
+        "ParticipantRegistered", "ParticipantSuspended", "ParticipantReinstated",
+    }  # fmt: skip
 
     assert (
         {kind.__name__ for kind in DECISIONS} == {kind.__name__ for kind in get_args(AnyDecision)} == posting | silent
     )
     for event in SAMPLES:
-        if isinstance(event, Decision):
-            assert (post(event) is None) == (type(event).__name__ in silent | {"JobRefunded"})
+        if type(event).__name__ in silent:
+            assert isinstance(event, Decision)
+            assert post(event) is None
 
 
-def altered(decision: Decision, **members: str) -> Decision:
+def altered(decision: Decision, **members: Any) -> Decision:
     """Give the decision's data other numbers."""
     data = msgspec.structs.replace(decision.data, **members)  # type: ignore[attr-defined]
     return msgspec.structs.replace(decision, data=data)
@@ -159,7 +303,30 @@ def test_a_decision_whose_numbers_do_not_balance_is_broken(decision: Decision) -
         post(decision)
 
 
-@given(decisions())
+@pytest.mark.parametrize(
+    "decision",
+    [
+        payout("escrow", {("consumer:K", "escrow"): 5}),
+        payout("stake", {("stake:bonded:node:A", "stake"): 5}),
+        altered(payout("escrow", {("payable:supplier:A", "escrow"): 5}), amount="4"),
+        altered(sweep("escrow", {("treasury:ops", "escrow"): 5}, "treasury"), amount="4"),
+        altered(proposed("node", "A", 5), from_bonded="4"),
+        altered(distributed("A", {"V1": 6}, 6), burned="5"),
+        altered(rewards(LYING, {"V1": 1}, {}), carry_in="6"),
+        altered(settle_waiting("K", "J", (100,), 40, 3), funding="consumer"),
+        altered(upheld("node", "A", 5, {"fees": 1}), case="c2"),
+        altered(
+            rewards(LYING, {"V1": 1}, {}),
+            credited=rewards(LYING, {"V2": 1}, {}).data.credited,
+        ),
+    ],
+)
+def test_a_decision_that_says_two_things_is_broken(decision: Decision) -> None:
+    with pytest.raises(LedgerInvariantBroken, match=decision.id):
+        post(decision)
+
+
+@given(decisions() | network_decisions())
 def test_every_entry_of_random_books_keeps_the_law(made: tuple[Decision, ...]) -> None:
     for decision in made:
         entry = post(decision)
@@ -167,4 +334,60 @@ def test_every_entry_of_random_books_keeps_the_law(made: tuple[Decision, ...]) -
         if entry is not None:
             check_entry(entry)
             assert all(posting.amount > 0 for posting in entry.postings)
-            assert len({posting.account for posting in entry.postings}) == len(entry.postings)
+            assert all(kind_of(posting.account) for posting in entry.postings)
+            sides = [(posting.account, posting.vault, posting.side) for posting in entry.postings]
+            assert len(set(sides)) == len(sides)
+            assert entry.crosses_vaults == (type(decision).__name__ in CAUSED_BY_CHAIN)
+
+
+# The numbers that a decision gives as a sum and in its parts.
+TOLD_TWICE: dict[str, set[str]] = {
+    "GenesisAllocated": {"amount", "lines.amount"},
+    "EscrowFunded": {"amount", "holds.amount"},
+    "JobSettled": {"escrow", "refund", "lines.gross", "lines.burn", "lines.fee", "lines.net", "waiting.hold"},
+    "FeeAllocated": {"fees", "pool", "treasury"},
+    "PayoutFinalized": {"amount", "lines.amount"},
+    "SweepFinalized": {"amount", "lines.amount"},
+    "SlashProposed": {"amount", "from_bonded", "from_tickets.amount"},
+    "SlashReversed": {"amount", "returned.amount"},
+    "SlashDistributed": {"amount", "burned", "paid.amount"},
+    "ValidatorRewardsAllocated": {
+        "pool", "carry", "carry_in", "weight", "lines.amount", "lines.weight", "withheld.amount", "withheld.weight",
+        "drawn.amount", "credited.amount",
+    },
+}  # fmt: skip
+
+
+def one_more(decision: Any) -> Iterator[Decision]:
+    """Yield the decision with one unit more in each of the numbers that it tells twice, one at a time."""
+    for name in sorted(TOLD_TWICE.get(type(decision).__name__, ())):
+        first, _, member = name.partition(".")
+        value = getattr(decision.data, first)
+        if not member:
+            yield altered(decision, **{first: str(int(value) + 1)})
+            continue
+        for place, line in enumerate(value):
+            raised = msgspec.structs.replace(line, **{member: str(int(getattr(line, member)) + 1)})
+            yield altered(decision, **{first: (*value[:place], raised, *value[place + 1 :])})
+
+
+@given(decisions() | network_decisions())
+def test_one_unit_more_in_any_number_that_is_told_twice_is_broken(made: tuple[Decision, ...]) -> None:
+    for decision in made:
+        for forged in one_more(decision):
+            with pytest.raises(LedgerInvariantBroken, match=decision.id):
+                post(forged)
+
+
+def test_each_number_that_is_told_twice_was_raised() -> None:
+    raised = {type(row[1]).__name__ for row in POSTED if list(one_more(row[1]))}
+
+    assert raised == TOLD_TWICE.keys()
+
+
+@given(network_decisions())
+def test_random_books_of_a_network_stay_above_zero(made: tuple[Decision, ...]) -> None:
+    books = Books()
+    books.fold(made)
+
+    books.digests("OMNI")

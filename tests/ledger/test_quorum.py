@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.quorum import paid_nodes, votes_needed
+from ledger.quorum import Fate, decide_fate, is_backed, is_proven, paid_nodes, votes_needed
 
 
 @pytest.mark.parametrize(
@@ -57,3 +57,67 @@ def test_of_two_nodes_of_one_operator_the_first_dispatched_is_paid() -> None:
 
 def test_nobody_is_no_quorum() -> None:
     assert paid_nodes((), {"x": "a"}) == ()
+
+
+# --- D19: released on proof ---
+
+
+@pytest.mark.parametrize(
+    ("agreeing", "results", "backed"),
+    [
+        ("ab", {"a": "x", "b": "x", "c": "y"}, True),
+        ("a", {"a": "x"}, True),
+        ("ab", {"a": "x", "b": "y"}, False),
+        ("ab", {"a": "x"}, False),
+        ("ab", {}, False),
+        ("", {"a": "x"}, False),
+    ],
+)
+def test_quorum_is_backed_by_one_result_of_all(agreeing: str, results: dict[str, str], backed: bool) -> None:
+    assert is_backed(agreeing, results) is backed
+
+
+@pytest.mark.parametrize(
+    ("challenges", "attested", "proven"),
+    [
+        ({"a": True}, {"a"}, True),
+        ({"a": True, "b": False}, {"a", "b"}, True),
+        ({"a": False}, {"a"}, False),
+        ({"a": True}, set(), False),
+        ({"a": True}, {"b"}, False),
+        ({}, {"a"}, False),
+    ],
+)
+def test_one_node_is_proven_by_its_passed_challenge_and_an_attestation(
+    challenges: dict[str, bool], attested: set[str], proven: bool
+) -> None:
+    assert is_proven(1, ("a",), challenges, attested) is proven
+
+
+@pytest.mark.parametrize(
+    ("challenges", "proven"),
+    [
+        ({"a": True, "b": True}, True),
+        ({"a": False, "b": False}, True),
+        ({"a": True, "c": True}, False),
+        ({"a": True}, False),
+        ({}, False),
+    ],
+)
+def test_quorum_is_proven_once_each_paid_nodes_challenge_is_decided(challenges: dict[str, bool], proven: bool) -> None:
+    assert is_proven(3, ("a", "b"), challenges, ()) is proven
+
+
+@pytest.mark.parametrize(
+    ("passed", "upheld", "fate"),
+    [
+        (True, None, Fate.PAID),
+        (True, True, Fate.PAID),
+        (True, False, Fate.PAID),
+        (False, None, Fate.WAITING),
+        (False, False, Fate.PAID),
+        (False, True, Fate.REFUNDED),
+    ],
+)
+def test_fate_of_a_hold_follows_from_challenge_and_verdict(passed: bool, upheld: bool | None, fate: Fate) -> None:
+    assert decide_fate(passed, upheld) is fate

@@ -1,5 +1,6 @@
 """R3, D15 to D17: the pool is shared by weight among the honest, and open cases keep their share waiting."""
 
+from collections import Counter
 from fractions import Fraction
 from itertools import pairwise
 from random import Random
@@ -11,12 +12,15 @@ from hypothesis import strategies as st
 from ledger.rewards import (
     Backing,
     Conduct,
+    Drawn,
     Ineligible,
+    Leg,
     Rounding,
     Share,
     Withheld,
     allocate,
     divide,
+    draw,
     share_pool,
     weigh,
     why_not,
@@ -63,6 +67,12 @@ def test_a_weight_without_the_level_that_the_epoch_began_with_is_refused() -> No
 # --- honest ---
 
 
+def test_without_weight_there_is_nothing_to_share_by_and_every_other_reason_comes_first() -> None:
+    assert why_not(Conduct(True, 0, 0, 0), 0, 9_000) is Ineligible.NO_WEIGHT
+    assert why_not(Conduct(True, 0, 0, 1), 0, 9_000) is Ineligible.CASE_UPHELD
+    assert list(Ineligible)[-1] is Ineligible.NO_WEIGHT
+
+
 @pytest.mark.parametrize(
     ("conduct", "reason"),
     [
@@ -77,14 +87,14 @@ def test_a_weight_without_the_level_that_the_epoch_began_with_is_refused() -> No
     ],
 )
 def test_why_not_is_the_first_reason_of_the_rule(conduct: Conduct, reason: Ineligible | None) -> None:
-    assert why_not(conduct, duty_bps=9_000) is reason
+    assert why_not(conduct, weight=1, duty_bps=9_000) is reason
 
 
 @given(integers(0, 2**64), integers(0, 2**64), st.integers(0, 10_000))
 def test_duties_are_compared_without_rounding(one: int, other: int, duty_bps: int) -> None:
     answered, assigned = sorted((one, other))
 
-    reason = why_not(Conduct(True, assigned, answered, 0), duty_bps)
+    reason = why_not(Conduct(True, assigned, answered, 0), 1, duty_bps)
 
     assert (reason is None) == (assigned == 0 or Fraction(answered, assigned) >= Fraction(duty_bps, 10_000))
 
@@ -203,6 +213,71 @@ def test_the_unit_of_weight_is_nothing(pool: int, weights: dict[str, int], scale
     scaled = {id: weight * scale for id, weight in weights.items()}
 
     assert allocate(pool, scaled, Rounding.FLOOR) == allocate(pool, weights, Rounding.FLOOR)
+
+
+# --- vaults ---
+
+CARRY, CURRENT = "validator_pool:carry", "validator_pool:current"
+places = st.tuples(st.sampled_from([CARRY, CURRENT]), st.sampled_from(["escrow", "fees", "stake", "treasury"]))
+held = st.dictionaries(places, integers(0, 2**64 - 1), max_size=8)
+
+
+def test_a_pool_is_drawn_from_the_home_vault_first_then_by_name_and_what_was_carried_first() -> None:
+    pool = {(CURRENT, "escrow"): 10, (CURRENT, "fees"): 3, (CARRY, "fees"): 2, (CARRY, "stake"): 5}
+
+    drawn, credited = draw(pool, [("a", 4), ("b", 6), ("c", 6), (CARRY, 4)])
+
+    assert drawn == (
+        Leg(CARRY, "fees", 2),
+        Leg(CARRY, "stake", 1),
+        Leg(CURRENT, "escrow", 10),
+        Leg(CURRENT, "fees", 3),
+    )
+    assert credited == (
+        Leg("a", "fees", 4),
+        Leg("b", "escrow", 5),
+        Leg("b", "fees", 1),
+        Leg("c", "escrow", 5),
+        Leg("c", "stake", 1),
+    )
+
+
+def test_what_carries_where_it_lies_does_not_move() -> None:
+    assert draw({(CARRY, "fees"): 7}, [(CARRY, 7)]) == Drawn((), ())
+    assert draw({(CURRENT, "fees"): 7, (CARRY, "fees"): 1}, [("a", 3), (CARRY, 5)]) == Drawn(
+        (Leg(CURRENT, "fees", 7),), (Leg("a", "fees", 3), Leg(CARRY, "fees", 4))
+    )
+
+
+@pytest.mark.parametrize("lines", [[("a", 6)], [("a", 8)], [("a", 8), ("b", -1)]])
+def test_lines_that_are_not_the_pool_are_refused(lines: list[tuple[str, int]]) -> None:
+    with pytest.raises(AssertionError):
+        draw({(CURRENT, "fees"): 7}, lines)
+
+
+@given(held, weights_by_id)
+def test_every_line_is_filled_and_each_vault_gives_what_it_receives(
+    held: dict[tuple[str, str], int], weights: dict[str, int]
+) -> None:
+    shares, _, carry = share_pool(sum(held.values()), weights, {})
+
+    drawn, credited = draw(held, [*shares, (CARRY, carry)])
+
+    left = Counter(held)
+    for account, vault, amount in drawn:
+        left[account, vault] -= amount
+    for account, vault, amount in credited:
+        left[account, vault] += amount
+    for vault in {vault for _, vault in held}:
+        assert sum(leg.amount for leg in drawn if leg.vault == vault) == sum(
+            leg.amount for leg in credited if leg.vault == vault
+        )
+    for id, share in shares:
+        assert sum(amount for (account, _), amount in left.items() if account == id) == share
+    assert sum(amount for (account, _), amount in left.items() if account == CARRY) == carry
+    assert not any(amount for (account, _), amount in left.items() if account == CURRENT)
+    assert not {leg[:2] for leg in drawn} & {leg[:2] for leg in credited}
+    assert min([0, *left.values(), *(leg.amount - 1 for leg in (*drawn, *credited))]) == 0
 
 
 # --- other networks' roundings ---

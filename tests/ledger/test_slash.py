@@ -14,6 +14,7 @@ from ledger.slash import (
     distribute,
     is_suspended,
     take,
+    take_case,
 )
 from tests.strategies import integers
 
@@ -78,6 +79,24 @@ def test_cases_of_one_cut_have_one_basis_and_the_last_takes_what_is_left() -> No
         Taken("c", 0, (Ticket("t1", 10),)),
     )
     assert left == StakeLevels(0)
+
+
+@given(stakes(), cuts())
+def test_one_cuts_cases_taken_one_by_one_on_its_basis_are_those_taken_at_once(
+    levels: StakeLevels, cases: list[Case]
+) -> None:
+    left, taken = levels, []
+    for case in cases:
+        one, left = take_case(left, case, levels.total)
+        taken.append(one)
+
+    assert (tuple(taken), left) == take(levels, cases)
+
+
+def test_a_basis_above_what_is_left_takes_no_more_than_that() -> None:
+    taken, left = take_case(StakeLevels(30), Case("c", 5_000), basis=100)
+
+    assert (taken.amount, left.total) == (30, 0)
 
 
 def test_cases_of_two_cuts_have_each_their_own_basis() -> None:

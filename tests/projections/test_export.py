@@ -2,7 +2,6 @@
 
 import csv
 import re
-import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -44,17 +43,22 @@ from ledger.parameters import Parameters, parameters_from_toml
 from ledger.post import post
 from projections.export import TOOLS, beancount_name, export_journal, parse_beancount_name, plain_name
 from settlement.lines import Line
-from settlement.verify import fold_books
+from tests.projections.tools import (
+    DIGITS,
+    Totals,
+    beancount_totals,
+    books_totals,
+    hledger_totals,
+    ledger_totals,
+    run,
+    said,
+)
 
 START = parse_instant("2026-10-01T00:00:00.000000Z")
 AWKWARD = ["a.b_c-d", "-x", "9", "A", "...", "a", "X-x", "x-x", "_", "--", "-d", "n" * 88]
 # The last stands for amounts of 39 digits, the most that an amount may have.
 AMOUNTS = [1, 2, 10**9 - 1, 10**9, 2**63 - 1, 2**63, 2**64 + 1, 7 * 10**37 + 3]
 UNITS = {"OMNI": 9, "A1": 0, "W3": 18}
-# Far beyond what beancount computes with unasked (28 digits).
-DIGITS = 80
-
-Totals = dict[tuple[str, str], Decimal]
 
 
 def parameters(asset: str, decimals: int) -> Parameters:
@@ -125,13 +129,7 @@ class Case:
     def __init__(self, folder: Path, asset: str) -> None:
         self.asset, self.decimals = asset, UNITS[asset]
         self.books = build(folder, asset)
-        folded = fold_books(self.books.ledgers())
-        folded.balances.check()
-        self.totals: Totals = {}
-        with localcontext() as context:
-            context.prec = DIGITS
-            for key, (debits, credits) in folded.balances.items():
-                self.totals[key.account, key.vault] = Decimal(debits - credits).scaleb(-self.decimals)
+        self.totals: Totals = books_totals(list(self.books.ledgers()), self.decimals)
 
     def by_plain_name(self) -> dict[str, Decimal]:
         return {plain_name(*account): total for account, total in self.totals.items()}
@@ -163,26 +161,6 @@ def omni(tmp_path_factory: pytest.TempPathFactory) -> Case:
     return Case(tmp_path_factory.mktemp("omni"), "OMNI")
 
 
-def binary(name: str) -> str:
-    found = shutil.which(name)
-    if found is None:
-        pytest.skip(f"{name} is not installed")
-    return found
-
-
-def run(tool: str, journal: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    first = [binary(tool), "--args-only"] if tool == "ledger" else [binary(tool)]
-    return subprocess.run(
-        [*first, "-f", str(journal), *arguments], capture_output=True, text=True, check=False, timeout=60
-    )
-
-
-def said(tool: str, journal: Path, *arguments: str) -> str:
-    ended = run(tool, journal, *arguments)
-    assert (ended.returncode, ended.stderr) == (0, "")
-    return ended.stdout
-
-
 def raise_one_unit(text: str, line: str) -> str:
     """Add one unit in the last place of the number that is the group of the only line that matches."""
     (match,) = re.finditer(line, text, re.MULTILINE)
@@ -207,21 +185,7 @@ def test_the_books_hold_what_is_awkward(omni: Case) -> None:
 
 
 def test_beancount_adds_up_to_the_same(case: Case) -> None:
-    with localcontext() as context:
-        context.prec = DIGITS
-        entries, errors, _ = loader.load_string(case.export("beancount"))
-        totals: Totals = {
-            parse_beancount_name(entry.account): Decimal(0) for entry in entries if isinstance(entry, bean.Open)
-        }
-        for entry in entries:
-            if isinstance(entry, bean.Transaction):
-                assert sum(posting.units.number for posting in entry.postings) == 0
-                for posting in entry.postings:
-                    assert posting.units.currency == case.asset
-                    totals[parse_beancount_name(posting.account)] += posting.units.number
-
-        assert errors == []
-        assert totals == case.totals
+    assert beancount_totals(case.export("beancount"), case.asset) == case.totals
 
 
 def test_beancount_names_each_event(case: Case) -> None:
@@ -285,21 +249,13 @@ def journal(tmp_path: Path) -> Path:
 def test_hledger_adds_up_to_the_same(case: Case, journal: Path) -> None:
     journal.write_text(case.export("hledger"), encoding="utf-8")
 
-    said("hledger", journal, "check", "--strict")
-    rows = csv.DictReader(said("hledger", journal, "balance", "-N", "-E", "--flat", "-O", "csv").splitlines())
-    totals = {row["account"]: _number(row["balance"]) for row in rows}
-
-    assert totals == case.by_plain_name()
+    assert hledger_totals(journal) == case.by_plain_name()
 
 
 def test_ledger_adds_up_to_the_same(case: Case, journal: Path) -> None:
     journal.write_text(case.export("ledger"), encoding="utf-8")
 
-    form = "%(account) %(quantity(amount))\n"
-    lines = said("ledger", journal, "--pedantic", "balance", "--empty", "--flat", "--no-total", "--format", form)
-    totals = {name: Decimal(number) for name, number in (line.rsplit(" ", 1) for line in lines.splitlines())}
-
-    assert totals == case.by_plain_name()
+    assert ledger_totals(journal) == case.by_plain_name()
 
 
 def test_hledger_names_each_event(case: Case, journal: Path) -> None:
@@ -326,10 +282,6 @@ def test_hledger_and_ledger_see_one_unit(omni: Case, journal: Path, tool: str, l
     journal.write_text(raise_one_unit(omni.export(tool), line), encoding="utf-8")
 
     assert run(tool, journal, "balance").returncode != 0
-
-
-def _number(text: str) -> Decimal:
-    return Decimal(text.split(" ", maxsplit=1)[0])
 
 
 # --- names ---
