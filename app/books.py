@@ -1,6 +1,7 @@
 """The embedded books: one folder, no servers.
 
-facts/0/*.log  ledger/lane-0/*.log  ledger/hub/*.log      the truth
+facts/0/*.log … facts/hub/*.log                           the truth, reported: a partition per lane, and the hub's
+ledger/lane-0/*.log … ledger/hub/*.log                    the truth, decided
 projections.sqlite                                        derived; delete it and `rebuild`
 facts.lock  ledger.lock                                   one writer each; readers need none
 """
@@ -19,14 +20,15 @@ from events.event import fact_id
 from events.facts import GenesisDeclared, GenesisDeclaredData
 from events.filelog import FileLog, hold_lock
 from events.killpoints import reach
+from events.log import LogFault
 from ledger.parameters import Parameters, parameters_from_json, parameters_hash, parameters_json
 from projections.database import close_to_one_file, migrate, open_sqlite
 from projections.project import Projector
-from settlement.ingest import Receipt, catch_up, ingest, ingest_whole
-from settlement.intake import Intake
+from settlement.ingest import Partitions, Receipt, ingest, ingest_whole
 from settlement.lines import Line
 from settlement.output import Output
-from settlement.settle import HubSettler, LaneSettler
+from settlement.routing import HUB_PARTITION, LANES_MAX, partitions_of
+from settlement.settle import HubSettler, LaneSettler, Settlement
 
 __all__ = ["Books", "BooksExist", "BooksMissing", "Progress"]
 
@@ -52,25 +54,40 @@ class Books:
 
     # --- logs ---
 
-    def facts(self, *, writable: bool = False) -> FileLog:
-        """Open the facts log."""
-        return FileLog(self.folder / "facts" / "0", "facts/0", writable=writable)
+    def count_lanes(self) -> int:
+        """Count the lanes: as many as there are partitions of facts beside the hub's. Raises: LogFault."""
+        numbers = sorted(int(path.name) for path in (self.folder / "facts").glob("[0-9]*") if path.name.isdecimal())
+        if numbers != list(range(len(numbers))):
+            raise LogFault(f"{self.folder / 'facts'}: partitions are numbered from 0 on, found {numbers}")
+        return len(numbers)
 
-    def lane(self, *, writable: bool = False) -> FileLog:
-        """Open the lane's ledger log."""
-        return FileLog(self.folder / "ledger" / "lane-0", "lane-0", writable=writable)
+    def facts(self, name: str, *, writable: bool = False) -> FileLog:
+        """Open a partition of the facts, such as `facts/0` or `facts/hub`."""
+        return FileLog(self.folder / name, name, writable=writable)
+
+    def partitions(self, *, writable: bool = False) -> list[FileLog]:
+        """Open all partitions of the facts, the hub's last."""
+        return [self.facts(name, writable=writable) for name in partitions_of(self.count_lanes())]
+
+    def lane(self, number: int = 0, *, writable: bool = False) -> FileLog:
+        """Open a lane's ledger log."""
+        return FileLog(self.folder / "ledger" / f"lane-{number}", f"lane-{number}", writable=writable)
+
+    def lanes(self, *, writable: bool = False) -> list[FileLog]:
+        """Open all lanes' ledger logs, in order."""
+        return [self.lane(number, writable=writable) for number in range(self.count_lanes())]
 
     def hub(self, *, writable: bool = False) -> FileLog:
         """Open the hub's ledger log."""
         return FileLog(self.folder / "ledger" / "hub", "hub", writable=writable)
 
-    def ledgers(self) -> tuple[FileLog, FileLog]:
-        """Open both ledger logs for reading, the hub's first: what it allocates is what others spend."""
-        return self.hub(), self.lane()
+    def ledgers(self, *, writable: bool = False) -> list[FileLog]:
+        """Open all ledger logs, the hub's first: what it allocates is what others spend."""
+        return [self.hub(writable=writable), *self.lanes(writable=writable)]
 
     def parameters(self) -> Parameters:
         """Read the parameter set out of the genesis. Raises: BooksMissing."""
-        for record in self.facts().read(0):
+        for record in self.facts(HUB_PARTITION).read(0):
             for line in record.lines:
                 event = decode(line)
                 if isinstance(event, GenesisDeclared):
@@ -79,50 +96,46 @@ class Books:
 
     # --- writing ---
 
-    def create(self, parameters: Parameters) -> str:
-        """Create books with a genesis; return the hash of the parameters. Raises: BooksExist, LogBusy."""
+    def create(self, parameters: Parameters, lanes: int = 1) -> str:
+        """Create books with a genesis in each partition; return the parameters' hash. Raises: BooksExist, LogBusy.
+
+        The hub's genesis comes last: until then there are no books, and creating them again completes them.
+        """
+        assert 1 <= lanes <= LANES_MAX
+        line = encode(_genesis(parameters))
         with hold_lock(self.folder / "facts.lock"):
-            facts = self.facts(writable=True)
-            if facts.end():
+            if self.facts(HUB_PARTITION).end() or self.count_lanes() > lanes:
                 raise BooksExist(f"{self.folder} holds books already; choose another folder")
-            text = parameters_json(parameters)
-            key = f"genesis:{parameters.network}"
-            genesis = GenesisDeclared(
-                id=fact_id("foundation", key),
-                source="foundation",
-                stream="foundation",
-                subject=parameters.network,
-                occurred_at=parameters.launched_at,
-                key=key,
-                schema_version=1,
-                data=GenesisDeclaredData(parameters=text, params_hash=parameters_hash(text)),
-            )
-            facts.append([encode(genesis)], now())
-            facts.close()
-        return parameters_hash(text)
+            for name in partitions_of(lanes):
+                facts = self.facts(name, writable=True)
+                if [line] != [held for record in facts.read(0) for held in record.lines]:
+                    if facts.end():
+                        raise BooksExist(f"{self.folder} holds the beginning of other books; choose another folder")
+                    facts.append([line], now())
+                facts.close()
+        return parameters_hash(parameters_json(parameters))
 
     def ingest(self, chunks: Iterator[list[Line]], source: str) -> Iterator[Receipt]:
         """Append the facts of a source; yield a receipt per durable batch. Raises: LogBusy, LogFault."""
-        with self._facts_for_ingest() as (facts, intake):
-            yield from ingest(chunks, source, intake, facts, now)
+        with self._facts_for_ingest() as partitions:
+            yield from ingest(chunks, source, partitions, now)
 
     def ingest_whole(self, chunks: Iterator[list[Line]], source: str) -> Receipt:
         """Append all facts of a source, or none. Raises: LogBusy, LogFault."""
-        with self._facts_for_ingest() as (facts, intake):
-            return ingest_whole(chunks, source, intake, facts, now)
+        with self._facts_for_ingest() as partitions:
+            return ingest_whole(chunks, source, partitions, now)
 
     @contextmanager
-    def _facts_for_ingest(self) -> Iterator[tuple[FileLog, Intake]]:
+    def _facts_for_ingest(self) -> Iterator[Partitions]:
         self.parameters()
         with hold_lock(self.folder / "facts.lock"):
-            facts = self.facts(writable=True)
-            _tell_cut(facts)
-            intake = Intake()
-            catch_up(intake, facts)
+            logs = self.partitions(writable=True)
+            _tell_cut(*logs)
             try:
-                yield facts, intake
+                yield Partitions(logs)
             finally:
-                facts.close()
+                for log in logs:
+                    log.close()
 
     @contextmanager
     def settlers(self) -> Iterator["Settlers"]:
@@ -159,7 +172,7 @@ class Books:
             _remove(fresh)
             engine = open_sqlite(fresh, writable=True)
             migrate(engine, MIGRATIONS)
-            projector = Projector(engine, self.facts(), self.ledgers())
+            projector = Projector(engine, self.facts(HUB_PARTITION), self.ledgers())
             projector.run(on_record)
             projector.check_floors()
             engine.dispose()
@@ -171,30 +184,50 @@ class Books:
 
 
 class Settlers:
-    """Lane, hub and projections of one folder, kept open so that each run goes on where the last ended."""
+    """Lanes, hub and projections of one folder, kept open so that each run goes on where the last ended."""
 
     def __init__(self, books: Books) -> None:
         """Open the logs for writing; check them whole."""
-        self._facts = books.facts()
-        self._lane_log, self._hub_log = books.lane(writable=True), books.hub(writable=True)
-        _tell_cut(self._lane_log, self._hub_log)
-        self.lane = LaneSettler(0, self._facts, Output(self._lane_log, now), self._facts.sync)
-        self._hub = HubSettler(self._facts, [self._lane_log], Output(self._hub_log, now), self._lane_log.sync)
+        facts, hub, lanes = books.partitions(), books.hub(writable=True), books.lanes(writable=True)
+        self._ledgers = [*lanes, hub]
+        _tell_cut(*self._ledgers)
+        self._settlement = Settlement(
+            [
+                LaneSettler(number, len(lanes), partition, hub, Output(lane, now), partition.sync)
+                for number, (partition, lane) in enumerate(zip(facts[:-1], lanes, strict=True))
+            ],
+            HubSettler(facts[-1], lanes, Output(hub, now), facts[-1].sync),
+        )
         self._engine = books.engine(writable=True)
-        self.projector = Projector(self._engine, self._facts, books.ledgers())
+        self.projector = Projector(self._engine, facts[-1], books.ledgers())
 
     def run(self, on_settled: Progress | None = None, on_projected: Progress | None = None) -> tuple[int, int]:
         """Settle and project all that is there; return how many decisions were taken and folded."""
-        decided = self.lane.run(on_record=on_settled) + self._hub.run()
+        decided = self._settlement.run(on_record=on_settled)
         folded = self.projector.run(on_projected)
         self.projector.check_floors()
         return decided, folded
 
     def close(self) -> None:
         """Give back logs and database."""
-        self._lane_log.close()
-        self._hub_log.close()
+        for log in self._ledgers:
+            log.close()
         self._engine.dispose()
+
+
+def _genesis(parameters: Parameters) -> GenesisDeclared:
+    text = parameters_json(parameters)
+    key = f"genesis:{parameters.network}"
+    return GenesisDeclared(
+        id=fact_id("foundation", key),
+        source="foundation",
+        stream="foundation",
+        subject=parameters.network,
+        occurred_at=parameters.launched_at,
+        key=key,
+        schema_version=1,
+        data=GenesisDeclaredData(parameters=text, params_hash=parameters_hash(text)),
+    )
 
 
 def _tell_cut(*logs: FileLog) -> None:

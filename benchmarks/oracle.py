@@ -105,6 +105,10 @@ class Decider:
                 pool = fees * self._pool_bps // 10_000
                 shares = [("fee:accrued", -fees), ("validator_pool:current", pool), ("treasury:ops", fees - pool)]
                 entries.append(Entry("fees", self._open_day, shares))
+                if pool:
+                    # There is no validator to share it.
+                    carried = [("validator_pool:current", -pool), ("validator_pool:carry", pool)]
+                    entries.append(Entry("rewards", self._open_day, carried))
             self._open_day += 1
         return entries
 

@@ -1,121 +1,269 @@
 """The hub: the one writer of every account that no lane owns.
 
-It debits only when an epoch closes, which is when every lane has closed it; so lanes never wait for one another,
-and what the hub decides does not depend on how lanes interleave. At each close, in this order:
+It debits only at cuts (see `settlement.cuts`), when every lane has passed them; so what the hub decides does not depend
+on how lanes interleave. A cut first adds what lanes have credited, as sums. Then it does what waits for it, in the
+order of (rank, time, id):
 
-    EpochClosed → per asset and vault: FeeAllocated (D5)
+    0 registrations             4 new slashes                  8 payout keys
+    1 stakes that arrived       5 tickets that mature          9 payouts
+    2 disputes and rulings      6 tickets taken back          10 burns
+    3 windows that end          7 stake on its way out        11 sweeps
+
+and then closes the epoch that closes at its time. A window or a ticket whose time comes at the cut that opened it, when
+its rank is over, waits for the next.
 """
 
 from collections import defaultdict, deque
-from typing import Any
+from collections.abc import Callable
+from heapq import heappop, heappush
+from typing import Any, ClassVar, NamedTuple
 
-from events.codec import encode
+import msgspec
+
 from events.decisions import (
     AllocatedLine,
-    EpochClosed,
-    EpochClosedData,
-    FeeAllocated,
-    FeeAllocatedData,
     GenesisAllocated,
     GenesisAllocatedData,
+    JobSettled,
     LaneEpochClosed,
-    LogPosition,
+    SlashEvidenced,
+    WithdrawalAccepted,
 )
-from events.event import decision_id
-from events.facts import GenesisDeclared
-from events.instant import day_of, format_instant, parse_instant, start_of_day
+from events.event import Event, Fact
+from events.facts import ChainFactDeclared, GenesisDeclared
+from events.instant import day_of, parse_instant
+from events.orders import PayoutKeyChanged, RebondOrdered, SlashDisputeFiled, SlashReportFiled, UnstakeOrdered
+from events.participants import (
+    NodeRegistered,
+    NodeRetired,
+    NodeUpdated,
+    SlashRuled,
+    ValidatorExited,
+    ValidatorRegistered,
+)
+from events.refusal import Refusal
+from ledger.accounts import BURN_PENDING, FEE_ACCRUED, VAULT_ESCROW, payable, payable_supplier
 from ledger.epoch import closes_at
 from ledger.genesis import allocate_genesis
 from ledger.parameters import Parameters
-from ledger.waterfall import share_fees
-from settlement.lane import SOURCE
+from settlement.cases import Cases
+from settlement.closing import Closed, Closing
+from settlement.cuts import cut_behind
+from settlement.declared import Declared
+from settlement.hub_writer import Cause, HubWriter
+from settlement.intake import Accepted
+from settlement.orders import OrderBook
+from settlement.participants import Participants
 
-__all__ = ["Hub"]
+__all__ = ["Heard", "Hub", "Settled"]
+
+WINDOWS, SLASHES, TICKETS = 3, 4, 5
+
+
+class _Net(msgspec.Struct, frozen=True, gc=False):
+    node: str
+    burn: str
+    fee: str
+    net: str
+
+
+class _Nets(msgspec.Struct, frozen=True, gc=False):
+    lines: tuple[_Net, ...]
+
+
+class Settled(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="JobSettled"):
+    """What the hub needs of a `JobSettled`; there are as many of them as jobs, and the rest takes long to decode."""
+
+    occurred_at: str
+    data: _Nets
+
+
+Heard = Settled | WithdrawalAccepted | SlashEvidenced | LaneEpochClosed
+_heard_decoder = msgspec.json.Decoder[Heard](Heard)
+
+
+class _Item(NamedTuple):
+    """What waits for a cut: a fact, a lane's evidence, or (without an event) the end of a window or of a ticket.
+
+    Two lanes may find the same evidence, where consumers of both name a job alike; then `log` sorts them.
+    """
+
+    cut: int
+    rank: int
+    time: int
+    id: str
+    log: str = ""
+    event: Event | None = None
+    effective: int = 0
+    late: bool = False
 
 
 class Hub:
     """The hub's decisions; methods return canonical lines in the order of the log."""
 
+    # The decisions of lanes that `take_decision` is told of.
+    wants: ClassVar[tuple[bytes, ...]] = tuple(
+        b'"type":"%b"' % kind.__name__.encode()
+        for kind in (JobSettled, WithdrawalAccepted, SlashEvidenced, LaneEpochClosed)
+    )
+
+    @staticmethod
+    def decode(line: bytes) -> Heard:
+        """Read one of the decisions that `wants` picks; its bytes are known to be right."""
+        heard: Heard = _heard_decoder.decode(line)
+        return heard
+
     def __init__(self, lanes: int, parameters: Parameters, params_hash: str) -> None:
         """Begin before the genesis, for a fixed number of lanes."""
         self._parameters = parameters
-        self._params_hash = params_hash
-        self._next = day_of(parse_instant(parameters.launched_at))
-        self._closed: list[deque[tuple[LaneEpochClosed, int]]] = [deque() for _ in range(lanes)]
+        self._launched_at = parse_instant(parameters.launched_at)
+        self._closed: list[deque[Closed]] = [deque() for _ in range(lanes)]
+        self._waiting: list[_Item] = []
+        self._rank = 0
+        # What lanes have credited in escrow: by cut, then by account.
+        self._credits: defaultdict[int, defaultdict[str, int]] = defaultdict(lambda: defaultdict(int))
+        self._writer = writer = HubWriter(params_hash, day_of(self._launched_at))
+        self._orders = OrderBook(parameters.chain.cluster)
+        self._participants = people = Participants(parameters, writer, self._orders, self._await_ticket)
+        self._cases = cases = Cases(parameters, writer, people, self._await_window)
+        self._closing = Closing(parameters, writer, people, cases)
+        declared = Declared(parameters.unit.asset, writer)
+        # By type of fact, or by the effect that is declared: its rank, and what decides about it.
+        self._handlers: dict[type[Event] | str, tuple[int, Callable[[Any, int], Refusal | None]]] = {
+            ValidatorRegistered: (0, people.register_validator),
+            NodeRegistered: (0, people.register_node),
+            NodeUpdated: (0, people.update_node),
+            NodeRetired: (0, people.retire),
+            ValidatorExited: (0, people.retire),
+            "stake": (1, people.credit),
+            SlashDisputeFiled: (2, cases.dispute),
+            SlashRuled: (2, cases.rule),
+            SlashEvidenced: (SLASHES, cases.take_evidence),
+            SlashReportFiled: (SLASHES, cases.report),
+            RebondOrdered: (6, people.rebond),
+            UnstakeOrdered: (7, people.unstake),
+            PayoutKeyChanged: (8, people.change_key),
+            "payout": (9, declared.pay),
+            "burn": (10, declared.burn),
+            "sweep": (11, declared.sweep),
+        }
+        self._timers: dict[int, Callable[[str], None]] = {WINDOWS: cases.end, TICKETS: people.mature}
 
     def open_books(self, genesis: GenesisDeclared) -> list[bytes]:
         """Allocate the first supply."""
         asset = self._parameters.unit.asset
         lines = allocate_genesis(self._parameters)
-        allocated = GenesisAllocated(
-            id=decision_id("GenesisAllocated", asset),
-            source=SOURCE,
-            subject=asset,
-            occurred_at=self._parameters.launched_at,
-            key=asset,
-            schema_version=1,
-            causation_id=genesis.id,
-            epoch=self._next,
-            params_hash=self._params_hash,
-            data=GenesisAllocatedData(
-                asset=asset,
-                amount=str(sum(line.amount for line in lines)),
-                lines=tuple(
-                    AllocatedLine(account=line.account, amount=str(line.amount), vault=line.vault) for line in lines
-                ),
+        allocated = GenesisAllocatedData(
+            asset=asset,
+            amount=str(sum(line.amount for line in lines)),
+            lines=tuple(
+                AllocatedLine(account=line.account, amount=str(line.amount), vault=line.vault) for line in lines
             ),
         )
-        return [encode(allocated)]
+        self._writer.because(Cause(self._launched_at, genesis.id))
+        self._writer.write(GenesisAllocated, asset, asset, allocated)
+        return self._writer.give()
 
-    def take(self, closed: LaneEpochClosed, size: int) -> None:
-        """Hear that a lane has closed an epoch; `size` is the lane's position behind that event."""
-        self._closed[closed.data.lane].append((closed, size))
+    def take_fact(self, accepted: Accepted, effective: int) -> None:
+        """Keep a fact for the first cut behind its effective time; one that no rule is about decides nothing."""
+        fact = accepted.fact
+        kind = _kind_of(fact)
+        if kind in self._handlers:
+            rank, _ = self._handlers[kind]
+            cut, time = self._cut_for(effective), accepted.occurred_at
+            item = _Item(cut, rank, time, fact.id, event=fact, effective=effective, late=accepted.late)
+            heappush(self._waiting, item)
 
-    def close_epochs(self) -> list[tuple[int, list[bytes]]]:
-        """Close each epoch that all lanes have closed; return per epoch its network time and lines."""
-        closes = []
-        while all(self._closed):
-            parts = [queue.popleft() for queue in self._closed]
-            assert all(closed.epoch == self._next for closed, _ in parts)
-            closes.append(self._close(self._next, parts))
-            self._next += 1
-        return closes
+    def refuse_unreadable(self, position: str, refusal: Refusal) -> list[bytes]:
+        """Answer a line that intake refuses although it stands in the hub's facts; it has no time of its own."""
+        self._writer.refuse_unreadable(position, refusal)
+        return self._writer.give()
 
-    def _close(self, epoch: int, parts: list[tuple[LaneEpochClosed, int]]) -> tuple[int, list[bytes]]:
-        network_time = closes_at(epoch, self._parameters.epoch.grace_seconds)
-        date = format_instant(start_of_day(epoch))[:10]
-        data = EpochClosedData(
-            starts_at=format_instant(start_of_day(epoch)),
-            ends_at=format_instant(start_of_day(epoch + 1)),
-            positions=tuple(LogPosition(log=closed.subject, size=size) for closed, size in parts),
-        )
-        shared: dict[str, Any] = {
-            "source": SOURCE,
-            "occurred_at": format_instant(network_time),
-            "schema_version": 1,
-            "epoch": epoch,
-            "params_hash": self._params_hash,
-        }
-        lines = [
-            encode(
-                EpochClosed(
-                    id=decision_id("EpochClosed", str(epoch)), subject=date, key=str(epoch), data=data, **shared
-                )
-            )
-        ]
-        fees: defaultdict[tuple[str, str], int] = defaultdict(int)
-        for closed, _ in parts:
-            for total in closed.data.totals:
-                fees[total.asset, total.vault] += int(total.fee)
-        for (asset, vault), amount in sorted(fees.items()):
-            if amount:
-                lines.append(self._share(epoch, asset, vault, amount, shared))
-        return network_time, lines
+    def take_decision(self, decision: Heard | JobSettled, effective: int, log: str, size: int) -> None:
+        """Hear what a lane decided; `size` is the lane's position behind that event."""
+        if isinstance(decision, Settled | JobSettled):
+            credits = self._credits[self._cut_for(effective)]
+            for line in decision.data.lines:
+                credits[payable_supplier(line.node)] += int(line.net)
+                credits[BURN_PENDING] += int(line.burn)
+                credits[FEE_ACCRUED] += int(line.fee)
+        elif isinstance(decision, WithdrawalAccepted):
+            account = payable("withdrawal", decision.subject)
+            self._credits[self._cut_for(effective)][account] += int(decision.data.amount)
+        elif isinstance(decision, SlashEvidenced):
+            cut, time = self._cut_for(effective), parse_instant(decision.occurred_at)
+            heappush(self._waiting, _Item(cut, SLASHES, time, decision.id, log, decision, effective))
+        else:
+            assert isinstance(decision, LaneEpochClosed)
+            self._closed[decision.data.lane].append(Closed(decision, size))
 
-    def _share(self, epoch: int, asset: str, vault: str, fees: int, shared: dict[str, Any]) -> bytes:
-        shares = share_fees(fees, self._parameters.waterfall.validator_bps)
-        key = f"fees:{epoch}:{asset}:{vault}"
-        data = FeeAllocatedData(
-            asset=asset, fees=str(fees), pool=str(shares.pool), treasury=str(shares.treasury), vault=vault
-        )
-        return encode(FeeAllocated(id=decision_id("FeeAllocated", key), subject=asset, key=key, data=data, **shared))
+    def next_cut(self, limit: int) -> int | None:
+        """Return the next cut that has something to do, at most `limit`; credits alone are nothing to do."""
+        cut = self._closes_at()
+        if self._waiting:
+            cut = min(cut, self._waiting[0].cut)
+        return cut if cut <= limit else None
+
+    def cut(self, time: int) -> list[bytes]:
+        """Decide at a cut that all lanes have passed. Raises: LedgerInvariantBroken."""
+        assert time > self._writer.cut
+        self._writer.cut = time
+        self._collect(time)
+        self._cases.begin_cut()
+        while self._waiting and self._waiting[0].cut <= time:
+            item = heappop(self._waiting)
+            assert item.cut == time
+            self._do(item)
+        self._participants.remember()
+        if time == self._closes_at():
+            self._close()
+        self._orders.forget(time)
+        return self._writer.give()
+
+    def _do(self, item: _Item) -> None:
+        self._rank, event = item.rank, item.event
+        if event is None:
+            self._writer.because(Cause(self._writer.cut))
+            self._timers[item.rank](item.id)
+            return
+        self._writer.because(Cause(item.time, event.id, item.late))
+        _, handler = self._handlers[_kind_of(event)]
+        refusal = handler(event, item.effective)
+        if refusal is not None:
+            assert isinstance(event, Fact)
+            self._writer.refuse(event, refusal)
+
+    def _close(self) -> None:
+        parts = [queue.popleft() for queue in self._closed]
+        assert all(closed.epoch == self._writer.oldest_open for closed, _ in parts)
+        self._closing.close(parts)
+
+    def _closes_at(self) -> int:
+        return closes_at(self._writer.oldest_open, self._parameters.epoch.grace_seconds)
+
+    def _collect(self, time: int) -> None:
+        """Add what lanes credited before a cut; the cuts in between had nothing else to do."""
+        for cut in [cut for cut in self._credits if cut <= time]:
+            for account, amount in self._credits.pop(cut).items():
+                self._writer.holdings.credit(account, VAULT_ESCROW, amount)
+
+    def _cut_for(self, effective: int) -> int:
+        """Return the cut that takes what is effective at a time."""
+        return cut_behind(max(effective, self._launched_at), self._parameters)
+
+    def _await_window(self, ends_at: int, case: str) -> None:
+        self._await(WINDOWS, ends_at, case)
+
+    def _await_ticket(self, matures_at: int, ticket: str) -> None:
+        self._await(TICKETS, matures_at, ticket)
+
+    def _await(self, rank: int, time: int, id: str) -> None:
+        """Come back to something at the first cut from a time on whose turn of this rank is not over."""
+        cut = self._cut_for(time - 1)
+        if (cut, rank) <= (self._writer.cut, self._rank):
+            cut = self._cut_for(self._writer.cut)
+        heappush(self._waiting, _Item(cut, rank, time, id))
+
+
+def _kind_of(event: Event) -> type[Event] | str:
+    return event.data.effect if isinstance(event, ChainFactDeclared) else type(event)

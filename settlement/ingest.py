@@ -2,29 +2,36 @@
 
     each line of a batch is accepted, a duplicate, or refused; what is refused is kept as `RecordRefused`
 
-Effects, per batch: 1 judge all lines   2 append accepted facts and refusals, synced   3 acknowledge
+Effects, per batch: 1 judge all lines   1b append to each partition in turn, the lanes first and the hub last, synced
+2 all appended   3 acknowledge
+
+Between two partitions' appends a batch is there in part. Whoever sends it again, since nothing was acknowledged,
+completes it: what a partition has is a duplicate there, what it has not is accepted.
 """
 
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import sha256
 from typing import NamedTuple
 
 from events.cloudevents import Envelope, open_envelope, unwrap
 from events.codec import canonicalise, decode, encode
-from events.event import Event, fact_id
+from events.event import Event, Fact, fact_id
 from events.facts import RecordRefused, RecordRefusedData
 from events.killpoints import reach
 from events.log import Log
 from events.record import Packer
 from events.refusal import Reason, Refusal
-from settlement.intake import INTAKE, Accepted, Duplicate, Intake
+from settlement.intake import INTAKE, Accepted, Duplicate, Intake, Known, Verdict, key_of
 from settlement.lines import LINE_BYTES_MAX, Line
+from settlement.routing import HUB_PARTITION, partitions_of, route
 
-__all__ = ["RAW_BYTES_MAX", "Receipt", "RefusedLine", "catch_up", "ingest", "ingest_whole"]
+__all__ = ["RAW_BYTES_MAX", "Partitions", "Receipt", "RefusedLine", "ingest", "ingest_whole"]
 
 # Of a refused line this much is kept; a longer one is told by its length and digest.
 RAW_BYTES_MAX = 49_152
+Now = Callable[[], str]
+Positions = tuple[tuple[str, int], ...]
 
 
 class RefusedLine(NamedTuple):
@@ -35,76 +42,154 @@ class RefusedLine(NamedTuple):
 
 
 class Receipt(NamedTuple):
-    """The acknowledgement of a batch: durable up to `position`."""
+    """The acknowledgement of a batch: durable up to `positions`, one per partition."""
 
     lines: int
     accepted: int
     duplicates: int
     refused: tuple[RefusedLine, ...]
-    position: int
+    positions: Positions
+
+    @property
+    def position(self) -> str:
+        """The positions as one token, such as `facts/0:12,facts/hub:3`."""
+        return ",".join(f"{log}:{size}" for log, size in self.positions)
 
 
-class _Batch(NamedTuple):
-    """A judged batch, not yet appended."""
+class Partitions:
+    """All partitions of the facts, open for ingest, each with the intake that has seen it whole."""
 
-    batches: list[list[bytes]]
-    read: int
-    duplicates: int
-    refused: tuple[RefusedLine, ...]
+    def __init__(self, logs: Sequence[Log]) -> None:
+        """Take the lanes' partitions in order, then the hub's; read them."""
+        self.lanes = len(logs) - 1
+        self.logs = {log.name: log for log in logs}
+        assert tuple(self.logs) == partitions_of(self.lanes)
+        self.intakes = {name: Intake() for name in self.logs}
+        for name, log in self.logs.items():
+            _catch_up(self.intakes[name], log)
+
+    def positions(self) -> Positions:
+        """Return how much of each partition there is."""
+        return tuple((name, log.end()) for name, log in self.logs.items())
+
+    def marks(self) -> dict[str, int]:
+        """Return how far each stream is that all partitions know."""
+        marks = [intake.time.marks for intake in self.intakes.values()]
+        known = set.intersection(*(set(one) for one in marks))
+        return {stream: max(one[stream] for one in marks) for stream in known}
 
 
-def catch_up(intake: Intake, facts: Log, position: int = 0) -> None:
-    """Bring an intake to the end of its partition."""
-    for record in facts.read(position):
+def _catch_up(intake: Intake, facts: Log) -> None:
+    for record in facts.read(0):
         read = [decode(line) for line in record.lines]
         known = intake.look_up(read)
         for sequence, event in enumerate(read, record.sequence + 1):
             intake.admit(event, sequence, known)
 
 
-def ingest(
-    chunks: Iterable[list[Line]], source: str, intake: Intake, facts: Log, now: Callable[[], str]
-) -> Iterator[Receipt]:
+def ingest(chunks: Iterable[list[Line]], source: str, partitions: Partitions, now: Now) -> Iterator[Receipt]:
     """Append the facts that a source's lines hold, a batch at a time; yield each batch's receipt once it is durable."""
     for chunk in chunks:
-        batch = _judge(chunk, source, intake, facts.end(), now)
+        batch = _Batch(partitions)
+        batch.take(chunk, source, now)
         reach("ingest.1-checked")
-        for lines in batch.batches:
-            facts.append(lines, now())
+        batch.append(now)
         reach("ingest.2-appended")
-        accepted = batch.read - batch.duplicates - len(batch.refused)
-        yield Receipt(batch.read, accepted, batch.duplicates, batch.refused, facts.end())
+        yield batch.receipt()
         reach("ingest.3-acknowledged")
 
 
-def ingest_whole(
-    chunks: Iterable[list[Line]], source: str, intake: Intake, facts: Log, now: Callable[[], str]
-) -> Receipt:
+def ingest_whole(chunks: Iterable[list[Line]], source: str, partitions: Partitions, now: Now) -> Receipt:
     """Append all lines, once all are judged; where any is refused, none of them."""
-    batch = _judge([line for chunk in chunks for line in chunk], source, intake, facts.end(), now)
+    batch = _Batch(partitions)
+    batch.take([line for chunk in chunks for line in chunk], source, now)
     if batch.refused:
-        return Receipt(batch.read, 0, 0, batch.refused, facts.end())
-    for lines in batch.batches:
-        facts.append(lines, now())
-    return Receipt(batch.read, batch.read - batch.duplicates, batch.duplicates, (), facts.end())
+        return batch.receipt()._replace(accepted=0, duplicates=0)
+    batch.append(now)
+    return batch.receipt()
 
 
-def _judge(chunk: list[Line], source: str, intake: Intake, end: int, now: Callable[[], str]) -> _Batch:
-    read = [_read(line) for line in chunk]
-    known = intake.look_up([event for event, _ in read])
-    packer = Packer(end)
-    refused = []
-    duplicates = 0
-    for line, (event, data) in zip(chunk, read, strict=True):
-        verdict = intake.admit(event, packer.next_position(data), known)
+class _Batch:
+    """A batch: judged line by line, then appended."""
+
+    def __init__(self, partitions: Partitions) -> None:
+        self.refused: list[RefusedLine] = []
+        self._partitions = partitions
+        self._packers = {name: Packer(log.end()) for name, log in partitions.logs.items()}
+        self._known: dict[str, Known] = {}
+        self._lines = self._duplicates = 0
+
+    def take(self, chunk: list[Line], source: str, now: Now) -> None:
+        """Judge lines; keep what is accepted, and a record of each that is refused, for `append`."""
+        read = [_read(line) for line in chunk]
+        keys = [key_of(event) for event, _ in read if isinstance(event, Event)]
+        self._known = {name: intake.keys.find(keys) for name, intake in self._partitions.intakes.items()}
+        self._lines += len(chunk)
+        for line, (event, data) in zip(chunk, read, strict=True):
+            verdict = self._admit(event, data)
+            if isinstance(verdict, Duplicate):
+                self._duplicates += 1
+            elif isinstance(verdict, Refusal):
+                self.refused.append(RefusedLine(line.number, verdict))
+                self._keep(_refusal_fact(line, source, verdict, now()))
+
+    def append(self, now: Now) -> None:
+        """Append to each partition what is for it."""
+        waiting = [(self._partitions.logs[name], packer.batches) for name, packer in self._packers.items()]
+        waiting = [(log, batches) for log, batches in waiting if batches]
+        for number, (log, batches) in enumerate(waiting):
+            if number:
+                reach("ingest.1b-partition-appended")
+            for lines in batches:
+                log.append(lines, now())
+
+    def receipt(self) -> Receipt:
+        """Return the acknowledgement."""
+        accepted = self._lines - self._duplicates - len(self.refused)
+        return Receipt(self._lines, accepted, self._duplicates, tuple(self.refused), self._partitions.positions())
+
+    def _admit(self, event: Event | Refusal, data: bytes) -> Verdict:
+        """Let each partition that a fact goes to judge it; take it in where it is new, unless one refuses it."""
+        if isinstance(event, Refusal):
+            return event
+        key = key_of(event)
+        names = route(event, self._partitions.lanes) if isinstance(event, Fact) else (HUB_PARTITION,)
+        if len(names) > 1:
+            return self._admit_to_all(event, key, data)
+        verdict = self._judge(names[0], event, key)
         if isinstance(verdict, Accepted):
-            packer.add(data)
-        elif isinstance(verdict, Duplicate):
-            duplicates += 1
-        else:
-            refused.append(RefusedLine(line.number, verdict))
-            _keep(_refusal_fact(line, source, verdict, now()), intake, packer)
-    return _Batch(packer.batches, len(chunk), duplicates, tuple(refused))
+            for name, known in self._known.items():
+                if key in known and name != names[0]:
+                    # The content differs: the same would have gone where this goes.
+                    return Refusal(
+                        Reason.KEY_CONFLICT, f"key {event.key} said something else at {name}:{known[key].position}"
+                    )
+            self._accept(names[0], verdict.fact, key, data)
+        return verdict
+
+    def _admit_to_all(self, event: Event, key: bytes, data: bytes) -> Verdict:
+        """Let all partitions judge; after a crash between their appends some may know the fact already."""
+        verdicts = {name: self._judge(name, event, key) for name in self._known}
+        for verdict in verdicts.values():
+            if isinstance(verdict, Refusal):
+                return verdict
+        new = {name: verdict for name, verdict in verdicts.items() if isinstance(verdict, Accepted)}
+        for name, verdict in new.items():
+            self._accept(name, verdict.fact, key, data)
+        return next(iter((new or verdicts).values()))
+
+    def _judge(self, name: str, event: Event, key: bytes) -> Verdict:
+        return self._partitions.intakes[name].judge(event, self._known[name].get(key))
+
+    def _accept(self, name: str, fact: Fact, key: bytes, data: bytes) -> None:
+        position = self._packers[name].add(data)
+        self._known[name][key] = self._partitions.intakes[name].take_in(fact, key, position)
+
+    def _keep(self, kept: RecordRefused) -> None:
+        """Keep a refused line once, however often it comes."""
+        key = key_of(kept)
+        self._known[HUB_PARTITION] |= self._partitions.intakes[HUB_PARTITION].keys.find([key])
+        self._admit(kept, encode(kept))
 
 
 def _read(line: Line) -> tuple[Event | Refusal, bytes]:
@@ -137,13 +222,6 @@ def _name(data: bytes, refusal: Refusal) -> Refusal:
     """Prefer the fault of the bytes themselves to that of the envelope."""
     parsed = canonicalise(data)
     return parsed if isinstance(parsed, Refusal) else refusal
-
-
-def _keep(kept: RecordRefused, intake: Intake, packer: Packer) -> None:
-    """Keep a refused line once, however often it comes."""
-    data = encode(kept)
-    if isinstance(intake.admit(kept, packer.next_position(data), intake.look_up([kept])), Accepted):
-        packer.add(data)
 
 
 def _refusal_fact(line: Line, source: str, refusal: Refusal, now: str) -> RecordRefused:

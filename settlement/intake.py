@@ -68,14 +68,13 @@ class Intake:
         if isinstance(event, Refusal):
             return event
         key = key_of(event)
-        verdict = self._judge(event, known.get(key))
+        verdict = self.judge(event, known.get(key))
         if isinstance(verdict, Accepted):
-            known[key] = Seen(position, content_digest(verdict.fact))
-            self.keys.add(key, known[key])
-            self._take_in(verdict.fact)
+            known[key] = self.take_in(verdict.fact, key, position)
         return verdict
 
-    def _judge(self, event: Event, seen: Seen | None) -> Verdict:
+    def judge(self, event: Event, seen: Seen | None) -> Verdict:
+        """Judge one event, of whose key this was `seen` before; take nothing in."""
         if not isinstance(event, Fact):
             return Refusal(Reason.TYPE_NOT_REPORTABLE, f"{type(event).__name__} is a decision")
         if (event.source == INTAKE) != isinstance(event, RecordRefused):
@@ -133,7 +132,10 @@ class Intake:
             )
         return None
 
-    def _take_in(self, fact: Fact) -> None:
+    def take_in(self, fact: Fact, key: bytes, position: int) -> Seen:
+        """Take in a fact that was accepted; return what is now known of its key."""
+        seen = Seen(position, content_digest(fact))
+        self.keys.add(key, seen)
         if isinstance(fact, StreamRegistered):
             self.time.mark(fact.stream, parse_instant(fact.data.since))
         elif isinstance(fact, StreamMarked):
@@ -141,6 +143,7 @@ class Intake:
         elif isinstance(fact, GenesisDeclared):
             self.parameters = parameters_from_json(fact.data.parameters)
             self.params_hash = fact.data.params_hash
+        return seen
 
 
 def key_of(event: Event) -> bytes:

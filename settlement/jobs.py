@@ -1,26 +1,34 @@
 """What a lane remembers: open jobs, what each consumer can spend, the sums of its open epochs.
 
-All of it follows from the lane's facts; a snapshot of it is a cache. Closed jobs leave but for a 16-byte digest, which
-keeps a job id from being used again.
+All of it follows from the lane's facts and from the hub's verdicts; a snapshot of it is a cache. Closed jobs leave but
+for a 16-byte digest, which keeps a job id from being used again. What is known of their proof stays for a while, where
+there is any; so does what waits in escrow for a verdict.
 """
 
+from collections.abc import Iterable
 from hashlib import sha256
 
 import msgspec
 
-from events.decisions import Hold, JobSettled
+from events.decisions import AgreedLine, DutyCount, Hold, JobSettled
 from events.event import Decision
 from events.facts import Quote
+from events.refusal import Reason, Refusal
+from settlement.proof import Proof
 
-__all__ = ["EpochSum", "Job", "LaneState"]
+__all__ = ["EpochSum", "Job", "LaneState", "Spend", "Withheld"]
 
 
 class Job(msgspec.Struct):
-    """An open job; `quotes`, `holds`, `usage` are keyed by node and belong to the running attempt."""
+    """A job; `quotes`, `holds`, `usage` are keyed by node and belong to the running attempt, `proofs` by attempt.
+
+    `owned`: of owner authority. `until`: once the job is over, so long do facts about it still count as evidence.
+    """
 
     consumer: str
     nodes: int
     gpu_seconds_max: int
+    owned: bool = False
     attempt: int = 0
     funded: bool = False
     escrow: int = 0
@@ -28,6 +36,8 @@ class Job(msgspec.Struct):
     holds: dict[str, Hold] = {}
     usage: dict[str, int] = {}
     agreeing: tuple[str, ...] = ()
+    proofs: dict[int, Proof] | None = None
+    until: int = 0
 
     def fund(self, quotes: tuple[Quote, ...], holds: tuple[Hold, ...]) -> None:
         """Begin the attempt on these holds; escrow = Σ holds in base units."""
@@ -38,30 +48,107 @@ class Job(msgspec.Struct):
         self.usage = {}
         self.agreeing = ()
 
+    def leave(self) -> None:
+        """End the attempt; what is known of its proof stays."""
+        self.funded = False
+        self.escrow = 0
+        self.quotes, self.holds, self.usage = {}, {}, {}
+        self.agreeing = ()
+
+    def proof_of(self, attempt: int) -> Proof | None:
+        """Return what is known of an attempt, a proof to be kept where it is the running one; None for any other."""
+        proof = self.proofs.get(attempt) if self.proofs else None
+        if proof is None and self.funded and attempt == self.attempt:
+            return Proof(nodes=tuple(self.quotes))
+        return proof
+
+    def running_proof(self) -> Proof:
+        """Return what is known of the running attempt, to be kept where something is added; empty without one."""
+        return self.proof_of(self.attempt) or Proof(nodes=())
+
+    def keep(self, attempt: int, proof: Proof) -> None:
+        """Keep what is known of an attempt."""
+        if self.proofs is None:
+            self.proofs = {}
+        self.proofs[attempt] = proof
+
+    def keep_running(self) -> None:
+        """Keep a proof of the running attempt, if there is one, beyond its end."""
+        proof = self.proof_of(self.attempt)
+        if proof is not None:
+            self.keep(self.attempt, proof)
+
+
+class Spend(msgspec.Struct):
+    """A consumer's word that a job may be paid: base units, and microseconds since 1970."""
+
+    maximum: int
+    expires_at: int
+
+
+class Withheld(msgspec.Struct):
+    """What is left in escrow of an attempt that was settled: by case the hold and the line that wait.
+
+    `settlements` counts those of the attempt.
+    """
+
+    job: str
+    attempt: int
+    consumer: str
+    settlements: int = 1
+    lines: dict[str, tuple[int, AgreedLine]] = {}
+
 
 class EpochSum(msgspec.Struct):
-    """What the lane credited in an open epoch, base units, and the leaf hashes of its decisions."""
+    """An open epoch: base units that the lane credited, leaf hashes of its decisions, counts of duties by validator."""
 
     fee: int = 0
     burn: int = 0
     leaves: list[bytes] = []
+    assigned: dict[str, int] = {}
+    answered: dict[str, int] = {}
 
     def include(self, decision: Decision, leaf: bytes) -> None:
-        """Count a decision of the epoch."""
+        """Count a decision of the epoch; a later settlement of a waiting line counts in its own epoch."""
         self.leaves.append(leaf)
         if isinstance(decision, JobSettled):
             for line in decision.data.lines:
                 self.fee += int(line.fee)
                 self.burn += int(line.burn)
 
+    def assign(self, validators: Iterable[str]) -> None:
+        """Count a duty of each."""
+        for validator in validators:
+            self.assigned[validator] = self.assigned.get(validator, 0) + 1
+
+    def answer(self, validator: str) -> None:
+        """Count a duty of the epoch as answered."""
+        self.answered[validator] = self.answered.get(validator, 0) + 1
+
+    def duties(self) -> tuple[DutyCount, ...]:
+        """Return the counts of all validators with duties, in the order of ids."""
+        return tuple(
+            DutyCount(validator=validator, assigned=assigned, answered=self.answered.get(validator, 0))
+            for validator, assigned in sorted(self.assigned.items())
+        )
+
 
 class LaneState(msgspec.Struct):
-    """The whole state of a lane; `available` in base units by consumer."""
+    """The whole state of a lane; `available` in base units by consumer.
+
+    `ended`: closed jobs whose proof still counts. `spends` by (consumer, job). `waiting` by case. `verdicts` says of
+    each case against a node that was decided whether it was upheld; it is never forgotten, since a job may be settled
+    any time later, and it is small, since each of them cost somebody a trial.
+    """
 
     oldest_open: int
     available: dict[str, int] = {}
     jobs: dict[str, Job] = {}
     closed: set[bytes] = set()
+    ended: dict[str, Job] = {}
+    spends: dict[tuple[str, str], Spend] = {}
+    waiting: dict[str, Withheld] = {}
+    verdicts: dict[str, bool] = {}
     epochs: dict[int, EpochSum] = {}
 
     def credit(self, consumer: str, amount: int) -> None:
@@ -71,6 +158,27 @@ class LaneState(msgspec.Struct):
     def knows_job(self, job_id: str) -> bool:
         """Tell whether a job id is open or was closed."""
         return job_id in self.jobs or _digest(job_id) in self.closed
+
+    def find(self, job_id: str, consumer: str) -> Job | Refusal:
+        """Find an open job of a consumer's."""
+        job = self.jobs.get(job_id)
+        if job is None:
+            return Refusal(Reason.JOB_CLOSED if self.knows_job(job_id) else Reason.JOB_UNKNOWN, job_id)
+        return job if job.consumer == consumer else _strangers(job_id, consumer)
+
+    def running(self, job_id: str, consumer: str, attempt: int) -> Job | Refusal:
+        """Find an open job of a consumer's, at an attempt that is funded."""
+        job = self.find(job_id, consumer)
+        if isinstance(job, Job) and (not job.funded or attempt != job.attempt):
+            return Refusal(Reason.ATTEMPT_OUT_OF_ORDER, f"{attempt} is not running")
+        return job
+
+    def accountable(self, job_id: str, consumer: str, now: int) -> Job | Refusal:
+        """Find a job that is open, or over so short a time that facts about it still are evidence."""
+        job = self.ended.get(job_id)
+        if job is None or now >= job.until:
+            return self.find(job_id, consumer)
+        return job if job.consumer == consumer else _strangers(job_id, consumer)
 
     def close(self, job_id: str) -> None:
         """Let a job go; its id stays used."""
@@ -82,6 +190,18 @@ class LaneState(msgspec.Struct):
         if epoch not in self.epochs:
             self.epochs[epoch] = EpochSum()
         return self.epochs[epoch]
+
+    def forget(self, network_time: int) -> None:
+        """Drop what can no longer count: proofs of closed jobs, and words that have expired for no open job."""
+        for job_id in [job_id for job_id, job in self.ended.items() if job.until <= network_time]:
+            del self.ended[job_id]
+        for place in [place for place, spend in self.spends.items() if spend.expires_at < network_time]:
+            if place[1] not in self.jobs:
+                del self.spends[place]
+
+
+def _strangers(job_id: str, consumer: str) -> Refusal:
+    return Refusal(Reason.JOB_OF_ANOTHER_CONSUMER, f"{job_id} is not {consumer}'s")
 
 
 def _digest(job_id: str) -> bytes:

@@ -1,22 +1,20 @@
 """A lane: turns the facts about its consumers and their jobs into decisions.
 
 Owns `consumer:*` and `escrow:*`; elsewhere it only credits, and debits `external` alone. It reads no clock, no
-other lane and no projection: what it decides is a function of its facts in their order. Each handler is a ladder of
-refusals followed by one decision; a refused fact moves nothing and is answered by `DecisionRefused`.
+other lane and no projection: what it decides is a function of its facts in their order, and of the hub's verdicts.
+Each handler is a ladder of refusals followed by one decision; a refused fact moves nothing and is answered by
+`DecisionRefused`.
 
-    per job      escrow = Σ gross + refund
+    per job      escrow = Σ gross + Σ hold of waiting lines + refund
     per consumer available ≥ 0
 """
 
 from collections.abc import Callable
-from hashlib import sha256
+from heapq import heappop, heappush
 from typing import Any
 
-from events.codec import encode
 from events.decisions import (
     AgreedLine,
-    DecisionRefused,
-    DecisionRefusedData,
     DepositCredited,
     DepositCreditedData,
     EscrowFunded,
@@ -26,42 +24,53 @@ from events.decisions import (
     JobRefundedData,
     JobSettled,
     JobSettledData,
-    LaneEpochClosed,
-    LaneEpochClosedData,
-    LaneTotal,
+    WaitingLine,
+    WithdrawalAccepted,
+    WithdrawalAcceptedData,
 )
-from events.event import Decision, Fact, decision_id
+from events.event import Decision, Fact
 from events.facts import (
+    AttestationRecorded,
     ChainFactDeclared,
+    ChallengeResultRecorded,
+    DutyAssigned,
     JobCancelled,
     JobDispatched,
     JobFailed,
+    JobRedistributed,
     JobSubmitted,
     QuorumClaimed,
     Quote,
+    ResultSubmitted,
     Terms,
     UsageMetered,
 )
-from events.instant import day_of, format_instant, parse_instant
-from events.merkle import leaf_hash
+from events.instant import MICROSECONDS, day_of, parse_instant
+from events.orders import SpendAuthorized, WithdrawalOrdered
 from events.refusal import Reason, Refusal
+from events.stakes import SlashReversed, SlashUpheld
 from ledger.accounts import VAULT_ESCROW
-from ledger.epoch import closes_at, epoch_for
-from ledger.metering import bound_seconds, hold_for, price_usage
+from ledger.epoch import closes_at
+from ledger.metering import hold_for
 from ledger.parameters import Parameters
 from ledger.price import quote_price
-from ledger.quorum import paid_nodes
-from ledger.split import split_gross
+from ledger.quorum import is_backed, is_proven, paid_nodes
 from settlement.intake import Accepted
-from settlement.jobs import EpochSum, Job, LaneState
+from settlement.jobs import Job, LaneState, Spend, Withheld
+from settlement.lane_writer import SOURCE, LaneWriter
+from settlement.orders import OrderBook
+from settlement.proving import Proving
+from settlement.release import Parted, part_lines, price_lines
+from settlement.timekeeper import BEFORE_TIME
 
 __all__ = ["SOURCE", "Lane"]
 
-SOURCE = "settlement"
-
 
 class Lane:
-    """One lane's decisions. `take` and `pass_time` return canonical lines in the order of the log."""
+    """One lane's decisions. `take` and `stop_at` return canonical lines in the order of the log.
+
+    Between two network times the settler asks for each `next_stop` in turn and makes it by `stop_at`.
+    """
 
     def __init__(self, number: int, parameters: Parameters, params_hash: str) -> None:
         """Begin before the first fact behind the genesis."""
@@ -70,43 +79,53 @@ class Lane:
         self._parameters = parameters
         self._params_hash = params_hash
         self._asset = parameters.unit.asset
-        self._lines: list[bytes] = []
+        self._writer = LaneWriter(number, self._asset, params_hash, self.state)
+        self._proving = Proving(self.state, self._writer)
+        self._orders = OrderBook(parameters.chain.cluster)
+        self._network_time = BEFORE_TIME
+        # Verdicts on nodes: when each is due, its case, its id, whether it upholds the case.
+        self._returns: list[tuple[int, str, str, bool]] = []
 
-    def take(self, accepted: Accepted) -> list[bytes]:
-        """Decide on a fact."""
+    def take(self, accepted: Accepted, network_time: int) -> list[bytes]:
+        """Decide on a fact that came when the partition's network time was this."""
         handler = _HANDLERS.get(type(accepted.fact))
         if handler is not None:
+            self._network_time = network_time
             refusal = handler(self, accepted, accepted.fact)
             if refusal is not None:
-                self._emit(accepted, DecisionRefused, accepted.fact.id, _refused(refusal))
-        return self._give()
+                self._writer.refuse(accepted, refusal)
+        return self._writer.give()
 
     def refuse_unreadable(self, position: str, refusal: Refusal) -> list[bytes]:
-        """Answer a line that intake refuses although it stands in the facts log; it has no time of its own."""
-        data = DecisionRefusedData(detail=refusal.detail[:300], reason=refusal.reason, position=position)
-        epoch = self.state.oldest_open
-        self._append(
-            DecisionRefused(
-                id=decision_id("DecisionRefused", position),
-                source=SOURCE,
-                subject="intake",
-                occurred_at=format_instant(closes_at(epoch - 1, 0)),
-                key=position,
-                schema_version=1,
-                epoch=epoch,
-                params_hash=self._params_hash,
-                data=data,
-            )
-        )
-        return self._give()
+        """Answer a line that intake refuses although it stands in the facts log."""
+        self._writer.refuse_unreadable(position, refusal)
+        return self._writer.give()
 
-    def pass_time(self, network_time: int) -> list[bytes]:
-        """Close each epoch that network time has passed, oldest first."""
+    def hear(self, verdict: Decision, due: int) -> None:
+        """Keep a verdict of the hub until network time passes `due`; any lane hears all verdicts, in any order."""
+        assert isinstance(verdict, SlashUpheld | SlashReversed)
+        if verdict.data.role == "node":
+            heappush(self._returns, (due, verdict.data.case, verdict.id, isinstance(verdict, SlashUpheld)))
+
+    def next_stop(self, limit: int) -> int | None:
+        """Return when the next return is due or the next epoch closes, at most `limit`."""
+        stop = closes_at(self.state.oldest_open, self._parameters.epoch.grace_seconds)
+        if self._returns:
+            stop = min(stop, self._returns[0][0])
+        return stop if stop <= limit else None
+
+    def stop_at(self, time: int) -> list[bytes]:
+        """Carry out the returns due at a time, then close the epoch that closes then."""
+        while self._returns and self._returns[0][0] <= time:
+            _, case, verdict_id, upheld = heappop(self._returns)
+            self._carry_out(time, case, verdict_id, upheld)
         grace_seconds = self._parameters.epoch.grace_seconds
-        while closes_at(self.state.oldest_open, grace_seconds) <= network_time:
-            self._close_epoch(self.state.oldest_open, grace_seconds)
+        if closes_at(self.state.oldest_open, grace_seconds) == time:
+            self._writer.close_epoch(self.state.oldest_open, grace_seconds)
             self.state.oldest_open += 1
-        return self._give()
+            self.state.forget(time)
+            self._orders.forget(time)
+        return self._writer.give()
 
     # --- handlers: a ladder of refusals, then one decision ---
 
@@ -118,14 +137,43 @@ class Lane:
             return Refusal(Reason.AMOUNT_IS_ZERO, "a deposit is above zero")
         if int(data.amount) > int(self._parameters.unit.cap):
             return Refusal(Reason.AMOUNT_ABOVE_CAP, f"{data.amount}, there can be {self._parameters.unit.cap}")
+        if data.effect != "deposit" or data.vault != VAULT_ESCROW or data.lines or data.role or data.to is not None:
+            return Refusal(Reason.EFFECT_MALFORMED, f"a deposit lies in {VAULT_ESCROW}, for its subject alone")
         self.state.credit(fact.subject, int(data.amount))
-        self._emit(
+        self._writer.answer(
             accepted,
             DepositCredited,
             # Keys are scoped by their source, ids are not: so each chain fact posts once.
             fact.id,
             DepositCreditedData(asset=data.asset, amount=data.amount, proof="declared", vault=data.vault),
         )
+        return None
+
+    def _withdraw(self, accepted: Accepted, fact: WithdrawalOrdered) -> Refusal | None:
+        data = fact.data
+        if data.owner != fact.subject:
+            return Refusal(Reason.OWNER_DIFFERS, f"{data.owner} is not {fact.subject}")
+        if refusal := self._orders.check(fact, self._now(accepted)):
+            return refusal
+        if data.asset != self._asset:
+            return Refusal(Reason.ASSET_UNKNOWN, data.asset)
+        if data.amount == "0":
+            return Refusal(Reason.AMOUNT_IS_ZERO, "a withdrawal is above zero")
+        if refusal := self._debit(fact.subject, int(data.amount)):
+            return refusal
+        withdrawn = WithdrawalAcceptedData(asset=data.asset, amount=data.amount)
+        self._writer.answer(accepted, WithdrawalAccepted, fact.id, withdrawn)
+        return None
+
+    def _authorize(self, accepted: Accepted, fact: SpendAuthorized) -> Refusal | None:
+        """Keep a consumer's word; it may come before its job, and a later one takes its place."""
+        data = fact.data
+        if refusal := self._orders.check(fact, self._now(accepted)):
+            return refusal
+        if data.asset != self._asset:
+            return Refusal(Reason.ASSET_UNKNOWN, data.asset)
+        # By owner too, lest a stranger's word for the job's id stand in the way.
+        self.state.spends[data.owner, fact.subject] = Spend(int(data.maximum), parse_instant(data.expires_at))
         return None
 
     def _submit(self, accepted: Accepted, fact: JobSubmitted) -> Refusal | None:
@@ -135,13 +183,16 @@ class Lane:
         if data.asset != self._asset:
             return Refusal(Reason.ASSET_UNKNOWN, data.asset)
         self.state.jobs[fact.subject] = Job(
-            consumer=data.consumer, nodes=data.nodes, gpu_seconds_max=data.gpu_seconds_max
+            consumer=data.consumer,
+            nodes=data.nodes,
+            gpu_seconds_max=data.gpu_seconds_max,
+            owned=data.authority == "owner",
         )
         return None
 
     def _dispatch(self, accepted: Accepted, fact: JobDispatched) -> Refusal | None:
         data = fact.data
-        job = self._job(fact.subject, data.consumer)
+        job = self.state.find(fact.subject, data.consumer)
         if isinstance(job, Refusal):
             return job
         if job.funded or data.attempt != job.attempt + 1:
@@ -166,6 +217,8 @@ class Lane:
             for quote in data.quotes
         )
         amount = sum(int(hold.amount) for hold in holds)
+        if job.owned and (refusal := self._beyond_spend(accepted, fact.subject, job, amount)):
+            return refusal
         if refusal := self._debit(job.consumer, amount):
             return refusal
         job.fund(data.quotes, holds)
@@ -176,14 +229,14 @@ class Lane:
             consumer=job.consumer,
             holds=holds,
         )
-        self._emit(accepted, EscrowFunded, f"{fact.subject}:{data.attempt}", funded)
+        self._writer.answer(accepted, EscrowFunded, f"{fact.subject}:{data.attempt}", funded)
         return None
 
     def _usage(self, accepted: Accepted, fact: UsageMetered) -> Refusal | None:
         data = fact.data
         if data.terms is not None:
             return self._whole_job(accepted, fact, data.terms)
-        job = self._running(fact.subject, data.consumer, data.attempt)
+        job = self.state.running(fact.subject, data.consumer, data.attempt)
         if isinstance(job, Refusal):
             return job
         if data.node not in job.quotes:
@@ -217,7 +270,7 @@ class Lane:
 
     def _quorum(self, accepted: Accepted, fact: QuorumClaimed) -> Refusal | None:
         data = fact.data
-        job = self._running(fact.subject, data.consumer, data.attempt)
+        job = self.state.running(fact.subject, data.consumer, data.attempt)
         if isinstance(job, Refusal):
             return job
         if job.agreeing:
@@ -228,44 +281,74 @@ class Lane:
         paid = paid_nodes(data.agreeing, {node: quote.operator for node, quote in job.quotes.items()})
         if not paid:
             return Refusal(Reason.QUORUM_NOT_REACHED, f"{len(data.agreeing)} of {job.nodes}")
+        if job.owned and not is_backed(data.agreeing, job.running_proof().results):
+            return Refusal(Reason.RESULTS_DIFFER, f"{', '.join(data.agreeing)[:200]}: not one result of all")
         job.agreeing = paid
         self._release_when_ready(accepted, fact.subject, job)
         return None
 
     def _fail(self, accepted: Accepted, fact: JobFailed) -> Refusal | None:
-        job = self._job(fact.subject, fact.data.consumer)
+        job = self.state.find(fact.subject, fact.data.consumer)
         if isinstance(job, Refusal):
             return job
         if fact.data.attempt != job.attempt:
             return Refusal(Reason.ATTEMPT_OUT_OF_ORDER, f"{fact.data.attempt}, at {job.attempt}")
         self._refund(accepted, fact.subject, job, "failed", fact.data.reason)
+        self._close(accepted, fact.subject, job)
         return None
 
     def _cancel(self, accepted: Accepted, fact: JobCancelled) -> Refusal | None:
-        job = self._job(fact.subject, fact.data.consumer)
+        job = self.state.find(fact.subject, fact.data.consumer)
         if isinstance(job, Refusal):
             return job
         if job.usage:
             return Refusal(Reason.USAGE_EXISTS, "a job that ran cannot be cancelled")
         self._refund(accepted, fact.subject, job, "cancelled", fact.data.reason)
+        self._close(accepted, fact.subject, job)
         return None
 
-    # --- what the handlers share ---
+    def _redistribute(self, accepted: Accepted, fact: JobRedistributed) -> Refusal | None:
+        data = fact.data
+        job = self.state.running(fact.subject, data.consumer, data.attempt)
+        if isinstance(job, Refusal):
+            return job
+        if data.attempt >= self._parameters.job.attempts_max:
+            self._refund(accepted, fact.subject, job, "failed", data.reason)
+            self._close(accepted, fact.subject, job)
+            return None
+        self._refund(accepted, fact.subject, job, "redistributed", data.reason)
+        # That a job was taken from its nodes makes what is said of them matter.
+        job.keep_running()
+        job.leave()
+        return None
 
-    def _job(self, job_id: str, consumer: str) -> Job | Refusal:
+    # --- handlers: the proof that a job was computed ---
+
+    def _assign_duty(self, accepted: Accepted, fact: DutyAssigned) -> Refusal | None:
+        return self._proving.assign_duty(accepted, fact)
+
+    def _submit_result(self, _accepted: Accepted, fact: ResultSubmitted) -> Refusal | None:
+        return self._proving.submit_result(fact)
+
+    def _challenge(self, accepted: Accepted, fact: ChallengeResultRecorded) -> Refusal | None:
+        refusal = self._proving.challenge(accepted, fact, self._now(accepted))
+        if refusal is None:
+            self._go_on(accepted, fact.subject)
+        return refusal
+
+    def _attest(self, accepted: Accepted, fact: AttestationRecorded) -> Refusal | None:
+        refusal = self._proving.attest(accepted, fact, self._now(accepted))
+        if refusal is None:
+            self._go_on(accepted, fact.subject)
+        return refusal
+
+    def _go_on(self, accepted: Accepted, job_id: str) -> None:
+        """Release a job that waited for this proof alone; one that is over has nothing to release."""
         job = self.state.jobs.get(job_id)
-        if job is None:
-            known = self.state.knows_job(job_id)
-            return Refusal(Reason.JOB_CLOSED if known else Reason.JOB_UNKNOWN, job_id)
-        if job.consumer != consumer:
-            return Refusal(Reason.JOB_OF_ANOTHER_CONSUMER, f"{job_id} is not {consumer}'s")
-        return job
+        if job is not None:
+            self._release_when_ready(accepted, job_id, job)
 
-    def _running(self, job_id: str, consumer: str, attempt: int) -> Job | Refusal:
-        job = self._job(job_id, consumer)
-        if isinstance(job, Job) and (not job.funded or attempt != job.attempt):
-            return Refusal(Reason.ATTEMPT_OUT_OF_ORDER, f"{attempt} is not running")
-        return job
+    # --- what the handlers share ---
 
     def _below_minimum(self, quote: Quote) -> Refusal | None:
         rules = self._parameters.job
@@ -284,47 +367,87 @@ class Lane:
         self.state.available[consumer] = available - amount
         return None
 
-    def _release_when_ready(self, accepted: Accepted, job_id: str, job: Job) -> None:
-        agreeing = tuple(job.quotes) if job.nodes == 1 else job.agreeing
-        if agreeing and all(node in job.usage for node in agreeing):
-            self._settle(accepted, job_id, job, agreeing, "escrow")
+    def _now(self, accepted: Accepted) -> int:
+        """Return the effective time of a fact."""
+        return max(accepted.occurred_at, self._network_time)
 
-    def _settle(self, accepted: Accepted, job_id: str, job: Job, agreeing: tuple[str, ...], funding: Any) -> None:
-        rules, lines, spent = self._parameters.job, [], 0
-        for node, seconds in zip(agreeing, bound_seconds([job.usage[node] for node in agreeing]), strict=True):
-            hold = job.holds[node]
-            gross = price_usage(int(hold.price), seconds, int(hold.amount))
-            parts = split_gross(gross, rules.burn_bps, rules.fee_bps)
-            spent += gross
-            lines.append(
-                AgreedLine(
-                    node=node,
-                    gpu_seconds=seconds,
-                    price=hold.price,
-                    gross=str(gross),
-                    burn=str(parts.burn),
-                    fee=str(parts.fee),
-                    net=str(parts.net),
-                )
-            )
-        refund = job.escrow - spent
+    def _beyond_spend(self, accepted: Accepted, job_id: str, job: Job, amount: int) -> Refusal | None:
+        spend = self.state.spends.get((job.consumer, job_id))
+        if spend is None:
+            return Refusal(Reason.SPEND_NOT_AUTHORIZED, f"{job_id} by {job.consumer}")
+        if self._now(accepted) > spend.expires_at:
+            return Refusal(Reason.ORDER_EXPIRED, f"the authorization of {job_id}")
+        if amount > spend.maximum:
+            return Refusal(Reason.SPEND_ABOVE_MAXIMUM, f"{amount}, authorized {spend.maximum}")
+        return None
+
+    def _release_when_ready(self, accepted: Accepted, job_id: str, job: Job) -> None:
+        paid = tuple(job.quotes) if job.nodes == 1 else job.agreeing
+        if not paid or any(node not in job.usage for node in paid):
+            return
+        if job.owned:
+            proof = job.running_proof()
+            if not is_proven(job.nodes, paid, proof.challenges, proof.attested()):
+                return
+        self._settle(accepted, job_id, job, paid, "escrow")
+
+    def _settle(self, accepted: Accepted, job_id: str, job: Job, paid: tuple[str, ...], funding: Any) -> None:
+        lines, kept = price_lines(job, paid, self._parameters.job)
+        waiting: tuple[WaitingLine, ...] = ()
+        if job.owned:
+            lines, waiting, kept = self._part(job_id, job, lines)
+        refund = job.escrow - kept
         self.state.credit(job.consumer, refund)
-        self.state.close(job_id)
         settled = JobSettledData(
             asset=self._asset,
             attempt=job.attempt,
             consumer=job.consumer,
             escrow=str(job.escrow),
             funding=funding,
-            lines=tuple(lines),
+            lines=lines,
             refund=str(refund),
+            waiting=waiting,
         )
         # The 1 counts the settlements of the attempt: a line that waits for a verdict is settled by a later one.
-        self._emit(accepted, JobSettled, f"{job_id}:{job.attempt}:1", settled)
+        self._writer.answer(accepted, JobSettled, f"{job_id}:{job.attempt}:1", settled)
+        self._close(accepted, job_id, job)
+
+    def _part(self, job_id: str, job: Job, lines: tuple[AgreedLine, ...]) -> Parted:
+        """Keep the lines that wait for a verdict; return them and those that are paid."""
+        parted = part_lines(job_id, job, lines, self.state.verdicts)
+        withheld = Withheld(job_id, job.attempt, job.consumer)
+        for waiting in parted.waiting:
+            line = next(line for line in lines if line.node == waiting.node)
+            withheld.lines[waiting.case] = int(waiting.hold), line
+            self.state.waiting[waiting.case] = withheld
+        return parted
+
+    def _carry_out(self, time: int, case: str, verdict_id: str, upheld: bool) -> None:
+        """Settle the line that waited for a verdict: nothing is paid where it is upheld, all is due where it is not."""
+        self.state.verdicts[case] = upheld
+        withheld = self.state.waiting.pop(case, None)
+        if withheld is None:
+            return
+        hold, line = withheld.lines.pop(case)
+        lines = () if upheld else (line,)
+        refund = hold - sum(int(line.gross) for line in lines)
+        self.state.credit(withheld.consumer, refund)
+        withheld.settlements += 1
+        settled = JobSettledData(
+            asset=self._asset,
+            attempt=withheld.attempt,
+            consumer=withheld.consumer,
+            escrow=str(hold),
+            funding="escrow",
+            lines=lines,
+            refund=str(refund),
+        )
+        key = f"{withheld.job}:{withheld.attempt}:{withheld.settlements}"
+        self._writer.carry_out(time, verdict_id, JobSettled, key, withheld.job, settled)
 
     def _refund(self, accepted: Accepted, job_id: str, job: Job, outcome: Any, cause: str) -> None:
+        """Give back what is held; an attempt may end so, and the job with it."""
         self.state.credit(job.consumer, job.escrow)
-        self.state.close(job_id)
         refunded = JobRefundedData(
             asset=self._asset,
             amount=str(job.escrow),
@@ -333,69 +456,33 @@ class Lane:
             consumer=job.consumer,
             outcome=outcome,
         )
-        self._emit(accepted, JobRefunded, f"{job_id}:{job.attempt}", refunded)
+        self._writer.answer(accepted, JobRefunded, f"{job_id}:{job.attempt}:{outcome}", refunded)
 
-    def _emit(self, accepted: Accepted, kind: type[Any], key: str, data: Any) -> None:
-        fact: Fact = accepted.fact
-        name = kind.__name__
-        self._append(
-            kind(
-                id=decision_id(name, key),
-                source=SOURCE,
-                subject=fact.subject,
-                occurred_at=fact.occurred_at,
-                key=key,
-                schema_version=kind.VERSION,
-                causation_id=fact.id,
-                epoch=epoch_for(accepted.occurred_at, self.state.oldest_open),
-                params_hash=self._params_hash,
-                late=accepted.late,
-                data=data,
-            )
-        )
-
-    def _append(self, decision: Decision) -> None:
-        line = encode(decision)
-        self.state.epoch_sum(decision.epoch).include(decision, leaf_hash(line))
-        self._lines.append(line)
-
-    def _give(self) -> list[bytes]:
-        lines, self._lines = self._lines, []
-        return lines
-
-    def _close_epoch(self, epoch: int, grace_seconds: int) -> None:
-        total = self.state.epochs.pop(epoch, None) or EpochSum()
-        key = f"{self.number}:{epoch}"
-        totals = (LaneTotal(asset=self._asset, vault=VAULT_ESCROW, fee=str(total.fee), burn=str(total.burn)),)
-        closed = LaneEpochClosed(
-            id=decision_id("LaneEpochClosed", key),
-            source=SOURCE,
-            subject=f"lane-{self.number}",
-            occurred_at=format_instant(closes_at(epoch, grace_seconds)),
-            key=key,
-            schema_version=1,
-            epoch=epoch,
-            params_hash=self._params_hash,
-            data=LaneEpochClosedData(
-                digest=sha256(b"".join(sorted(total.leaves))).hexdigest(),
-                events=len(total.leaves),
-                lane=self.number,
-                totals=totals if total.fee or total.burn else (),
-            ),
-        )
-        self._lines.append(encode(closed))
-
-
-def _refused(refusal: Refusal) -> DecisionRefusedData:
-    return DecisionRefusedData(detail=refusal.detail[:300], reason=refusal.reason)
+    def _close(self, accepted: Accepted, job_id: str, job: Job) -> None:
+        """Let a job go; what is known of its proof stays as long as it may be evidence."""
+        self.state.close(job_id)
+        if job.owned:
+            self.state.spends.pop((job.consumer, job_id), None)
+        if job.proofs is not None and any(proof.says_something() for proof in job.proofs.values()):
+            job.keep_running()
+            job.leave()
+            job.until = self._now(accepted) + self._parameters.slash.evidence_seconds * MICROSECONDS
+            self.state.ended[job_id] = job
 
 
 _HANDLERS: dict[type[Fact], Callable[[Lane, Accepted, Any], Refusal | None]] = {
     ChainFactDeclared: Lane._deposit,
+    WithdrawalOrdered: Lane._withdraw,
+    SpendAuthorized: Lane._authorize,
     JobSubmitted: Lane._submit,
     JobDispatched: Lane._dispatch,
     UsageMetered: Lane._usage,
     QuorumClaimed: Lane._quorum,
     JobFailed: Lane._fail,
     JobCancelled: Lane._cancel,
+    JobRedistributed: Lane._redistribute,
+    DutyAssigned: Lane._assign_duty,
+    ResultSubmitted: Lane._submit_result,
+    ChallengeResultRecorded: Lane._challenge,
+    AttestationRecorded: Lane._attest,
 }

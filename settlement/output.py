@@ -4,7 +4,7 @@ Decisions are a function of the facts, so a settler that starts again simply dec
 must be the same bytes; the first that is not is named and stops it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from events.instant import format_instant
 from events.killpoints import reach
@@ -19,10 +19,13 @@ __all__ = ["DecisionsDiffer", "Output"]
 class DecisionsDiffer(LedgerInvariantBroken):
     """A ledger log holds another decision than its facts lead to. `log` and `sequence` say where."""
 
-    def __init__(self, log: str, sequence: int, expected: bytes | None, found: bytes | None) -> None:
+    def __init__(
+        self, log: str, sequence: int, expected: bytes | None, found: bytes | None, lacking: Sequence[str] = ()
+    ) -> None:
         """Keep the place as fields and say it as a sentence."""
         super().__init__(
             f"{log}: event {sequence}: the facts lead to {_short(expected)}, the log holds {_short(found)}"
+            + (f"; decisions are missing from {', '.join(lacking)}" if lacking else "")
         )
         self.log, self.sequence = log, sequence
 
@@ -35,6 +38,8 @@ class Output:
         self.log = log
         self.appended = 0
         self.network_time = BEFORE_TIME
+        # The position behind what is decided and in the log; while behind, that is less than the log's end.
+        self.end = 0
         self._now = now
         self._writable = writable
         self._held = (event for record in log.read(0) for event in record.events())
@@ -52,6 +57,8 @@ class Output:
                 self._pending.append(line)
             elif held[1] != line:
                 raise DecisionsDiffer(self.log.name, held[0], line, held[1])
+            else:
+                self.end = held[0] + 1
 
     def rest_on(self, log: str, record: Record) -> None:
         """Widen what the next record rests on by a record of another log."""
@@ -70,6 +77,10 @@ class Output:
         """Count the decisions that wait to be appended."""
         return len(self._pending)
 
+    def is_stalled(self) -> bool:
+        """Tell whether decisions wait that may not be appended: nobody may build on what follows."""
+        return bool(self._pending) and not self._writable
+
     def flush(self, make_durable: Callable[[], None]) -> None:
         """Append what waits, as few records: 1 what it rests on is durable, 2 decided, 3 appended."""
         if not self._pending or not self._writable:
@@ -79,18 +90,21 @@ class Output:
         stands_at = format_instant(self.network_time) if self.network_time > BEFORE_TIME else None
         reach("settle.2-decided")
         for batch in pack_lines(self._pending):
-            self.log.append(batch, self._now(), stands_at, tuple(self._basis.values()))
+            self.end = self.log.append(batch, self._now(), stands_at, tuple(self._basis.values())).end
             reach("settle.3-appended")
         self.appended += len(self._pending)
         self._pending = []
         # What follows may still rest on the record that was read last, and on nothing before it.
         self._basis = dict(self._latest)
 
-    def finish(self) -> None:
-        """Assert that the log holds nothing that no fact led to. Raises: DecisionsDiffer."""
+    def finish(self, lacking: Sequence[str] = ()) -> None:
+        """Assert that the log holds nothing that no fact led to. Raises: DecisionsDiffer.
+
+        `lacking` names logs that do not hold all that the facts lead to; this one may have built upon what is missing.
+        """
         extra = next(self._held, None) if self._behind else None
         if extra is not None:
-            raise DecisionsDiffer(self.log.name, extra[0], None, extra[1])
+            raise DecisionsDiffer(self.log.name, extra[0], None, extra[1], lacking)
         self._leave_behind()
 
     def _leave_behind(self) -> None:

@@ -1,140 +1,347 @@
-"""The settlers: one reads a facts partition and drives a lane, one reads the lanes and drives the hub.
+"""The settlers: one per lane and one for the hub, each a function of its facts and of what the others' logs say.
 
 There is nothing to commit but the decisions themselves: each ledger record's header says on which part of which logs it
 rests. A settler that starts again decides again from the beginning and compares (see `settlement.output`).
+
+A settler pauses where it may go no further (see `settlement.cuts`), even in the middle of a record, and goes on from
+there when it is advanced again. What one learns of another is its `Standing` and the log behind it, and nothing else,
+so that each may be a process of its own. After a fault a settler is at its end; open a new one.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from events.codec import decode
-from events.decisions import LaneEpochClosed
-from events.facts import GenesisDeclared
+from events.event import Decision, Event, Fact
+from events.facts import GenesisDeclared, RecordRefused
+from events.instant import MICROSECONDS, parse_instant
 from events.log import Log
 from events.record import Record
-from events.refusal import Refusal
-from settlement.hub import Hub
-from settlement.intake import Accepted, Duplicate, Intake, Verdict
+from events.refusal import Reason, Refusal
+from events.stakes import SlashReversed, SlashUpheld
+from settlement.cuts import effective_time
+from settlement.hub import Heard, Hub
+from settlement.intake import Duplicate, Intake, Known, Verdict
 from settlement.lane import Lane
 from settlement.output import Output
+from settlement.routing import route
+from settlement.timekeeper import BEFORE_TIME
 
-__all__ = ["BATCH_DECISIONS", "HubSettler", "LaneSettler"]
+__all__ = ["BATCH_DECISIONS", "HubSettler", "LaneSettler", "Settlement", "Standing"]
 
 # One sync per so many decisions while catching up, about 1 MB; what is there is settled at once all the same.
 BATCH_DECISIONS = 2_000
-_LANE_CLOSED = b'"type":"LaneEpochClosed"'
+_VERDICTS = (b'"type":"SlashUpheld"', b'"type":"SlashReversed"')
+Picked = TypeVar("Picked")
 
 
-class LaneSettler:
-    """Settles one facts partition into one lane's log."""
+class Standing(NamedTuple):
+    """How far a settler has come: the network time that it has passed, and how much of its log says so."""
 
-    def __init__(self, number: int, facts: Log, output: Output, sync_facts: Callable[[], None]) -> None:
-        """Begin at the first fact."""
-        self.number = number
-        self.position = 0
+    passed: int
+    end: int
+
+
+class _Settler:
+    """What both kinds share: they read a partition of facts, pause, pass time, and say how far they are."""
+
+    def __init__(self, facts: Log, lanes: int, output: Output, sync_facts: Callable[[], None]) -> None:
+        self.output = output
+        self._lane_count = lanes
+        self.batch = BATCH_DECISIONS
+        self.on_record: Callable[[int], None] | None = None
         self._facts = facts
-        self._output = output
         self._sync_facts = sync_facts
+        self._unsynced = False
+        self._position = 0
         self._intake = Intake()
-        self._lane: Lane | None = None
+        self._passed = BEFORE_TIME
+        # The network time of the partition while the settler may not pass it yet.
+        self._target: int | None = None
+        self._steps = self._settle()
 
-    def run(self, batch: int = BATCH_DECISIONS, on_record: Callable[[int], None] | None = None) -> int:
-        """Settle all facts that are there; return the number of decisions appended. Raises: DecisionsDiffer."""
-        before = self._output.appended
-        for record in self._facts.read(self.position):
-            self._take(record)
-            self.position = record.end
-            if self._output.pending() >= batch:
-                self._output.flush(self._sync_facts)
-            if on_record is not None:
-                on_record(record.header.count)
-        self._output.flush(self._sync_facts)
-        self._output.finish()
-        return self._output.appended - before
+    def standing(self) -> Standing:
+        """Return how far it is: all of it is in its log, and the facts that it rests on are durable."""
+        return Standing(self._passed, self.output.end)
 
-    def _take(self, record: Record) -> None:
-        self._output.rest_on(self._facts.name, record)
-        for position, verdict in self._judge(record):
-            self._decide(position, verdict)
+    def quiet_until(self) -> int:
+        """Return the network time before which it decides nothing more, unless another one does."""
+        if self._target is None or self.output.is_stalled():
+            return self._passed
+        stop = self._next_stop(self._target)
+        return self._target if stop is None else stop
 
-    def _judge(self, record: Record) -> Iterator[tuple[int, Verdict]]:
+    def _next_stop(self, limit: int) -> int | None:
+        raise NotImplementedError
+
+    def _decide(self, position: int, verdict: Verdict) -> None:
+        raise NotImplementedError
+
+    def _pass(self, target: int) -> Iterator[None]:
+        raise NotImplementedError
+
+    def _advance(self) -> bool:
+        """Go on to the next pause; append what was decided. Raises: DecisionsDiffer."""
+        before = self._position, self.standing()
+        next(self._steps)
+        self.output.flush(self._sync)
+        self._sync()
+        return (self._position, self.standing()) != before
+
+    def _settle(self) -> Iterator[None]:
+        """Settle each record of facts; pause at the end of what is there, and go on behind it."""
+        while True:
+            for record in self._facts.read(self._position):
+                yield from self._take(record)
+                self._position = record.end
+                if self.output.pending() >= self.batch:
+                    self.output.flush(self._sync)
+                if self.on_record is not None:
+                    self.on_record(record.header.count)
+            yield
+
+    def _take(self, record: Record) -> Iterator[None]:
+        self.output.rest_on(self._facts.name, record)
+        self._unsynced = True
         read = [decode(line) for line in record.lines]
         known = self._intake.look_up(read)
+        time = self._intake.time
         for position, event in enumerate(read, record.sequence + 1):
-            yield position, self._intake.admit(event, position, known)
+            before = time.network_time
+            self._decide(position, self._judge(event, position, known))
+            if time.network_time != before:
+                self._target = time.network_time
+                yield from self._pass(time.network_time)
+                self._target = None
+                self.output.pass_time(time.network_time, self._sync)
+
+    def _judge(self, event: Event | Refusal, position: int, known: Known) -> Verdict:
+        """Judge what stands in the partition: it may have come past `ingest`, and even into the wrong partition."""
+        if isinstance(event, Fact) and self._facts.name not in route(event, self._lane_count):
+            return Refusal(Reason.FACT_MISROUTED, f"it belongs to {', '.join(route(event, self._lane_count))}")
+        return self._intake.admit(event, position, known)
+
+    def _reach(self, time: int) -> None:
+        """Have passed a time, unless something before it is decided and cannot be appended."""
+        if not self.output.is_stalled():
+            self._passed = max(self._passed, time)
+
+    def _stop(self, time: int, decide: Callable[[int], list[bytes]]) -> None:
+        """Decide what stands at a time, in a record of its own."""
+        self._reach(time - 1)
+        self.output.pass_time(time, self._sync)
+        self.output.put(decide(time))
+        self._reach(time)
+
+    def _sync(self) -> None:
+        """Make the facts durable that were read: their writer may not have synced them yet."""
+        if self._unsynced:
+            self._sync_facts()
+            self._unsynced = False
+
+
+class LaneSettler(_Settler):
+    """Settles a lane's partition of facts into the lane's log; hears the hub's verdicts from the hub's log."""
+
+    def __init__(
+        self, number: int, lanes: int, facts: Log, hub: Log, output: Output, sync_facts: Callable[[], None]
+    ) -> None:
+        """Begin at the first fact; `number` counts from 0 among `lanes`."""
+        super().__init__(facts, lanes, output, sync_facts)
+        self.number = number
+        self._verdicts = _Follower[Decision](hub, _VERDICTS, _decoder.decode)
+        self._hub_passed = BEFORE_TIME
+        self._ahead = 0
+        self._lane: Lane | None = None
+
+    def hear(self, hub: Standing) -> None:
+        """Take the hub's verdicts in up to where it stands."""
+        for record, verdicts in self._verdicts.read(hub.end):
+            if verdicts:
+                assert self._lane is not None
+                self.output.rest_on(self._verdicts.name, record)
+                for _, verdict in verdicts:
+                    self._lane.hear(verdict, _network_time(record) + self._ahead)
+        self._hub_passed = hub.passed
+
+    def advance(self, hub: Standing) -> bool:
+        """Go on as far as the facts and the hub allow; tell whether that was any further. Raises: DecisionsDiffer."""
+        self.hear(hub)
+        return self._advance()
 
     def _decide(self, position: int, verdict: Verdict) -> None:
         if isinstance(verdict, Duplicate):
             return
         if isinstance(verdict, Refusal):
             if self._lane is not None:
-                self._output.put(self._lane.refuse_unreadable(f"{self._facts.name}:{position}", verdict))
+                self.output.put(self._lane.refuse_unreadable(f"{self._facts.name}:{position}", verdict))
         elif isinstance(verdict.fact, GenesisDeclared):
             assert self._intake.parameters is not None
+            self._ahead = self._intake.parameters.epoch.return_seconds * MICROSECONDS
             self._lane = Lane(self.number, self._intake.parameters, self._intake.params_hash)
         elif self._lane is not None:
-            self._output.put(self._lane.take(verdict))
-            self._pass_time(self._lane)
+            self.output.put(self._lane.take(verdict, self._intake.time.network_time))
 
-    def _pass_time(self, lane: Lane) -> None:
-        network_time = self._intake.time.network_time
-        if network_time != self._output.network_time:
-            self._output.pass_time(network_time, self._sync_facts)
-            self._output.put(lane.pass_time(network_time))
+    def _next_stop(self, limit: int) -> int | None:
+        return None if self._lane is None else self._lane.next_stop(limit)
+
+    def _pass(self, target: int) -> Iterator[None]:
+        """Make each stop up to a network time; pause where the hub's verdicts are not known that far."""
+        assert self._lane is not None
+        while True:
+            limit = min(target, self._hub_passed + self._ahead)
+            while (stop := self._lane.next_stop(limit)) is not None:
+                self._stop(stop, self._lane.stop_at)
+            self._reach(limit)
+            if limit == target:
+                return
+            yield
 
 
-class HubSettler:
-    """Settles the lanes' closed epochs, and the genesis from the facts, into the hub's log."""
+class HubSettler(_Settler):
+    """Settles the hub's partition of facts, and what the lanes' logs say, into the hub's log."""
 
-    def __init__(self, facts: Log, lanes: Sequence[Log], output: Output, sync_lanes: Callable[[], None]) -> None:
+    def __init__(self, facts: Log, lanes: Sequence[Log], output: Output, sync_facts: Callable[[], None]) -> None:
         """Begin before the genesis."""
-        self._facts = facts
-        self._lanes = lanes
-        self._positions = [0] * len(lanes)
-        self._output = output
-        self._sync_lanes = sync_lanes
+        super().__init__(facts, len(lanes), output, sync_facts)
+        self._lanes = [_Follower[Heard](log, Hub.wants, Hub.decode) for log in lanes]
+        self._lanes_passed = BEFORE_TIME
         self._hub: Hub | None = None
 
-    def run(self) -> int:
-        """Close what can be closed; return the number of decisions appended. Raises: DecisionsDiffer."""
-        before = self._output.appended
+    def advance(self, lanes: Sequence[Standing]) -> bool:
+        """Go on as far as the facts and the lanes allow; tell whether that was any further. Raises: DecisionsDiffer."""
+        opened = self._hub is None and self._advance()
         if self._hub is None:
-            self._open_books()
-        if self._hub is not None:
-            for number in range(len(self._lanes)):
-                self._read_lane(number, self._hub)
-            for network_time, lines in self._hub.close_epochs():
-                self._output.pass_time(network_time, self._sync_lanes)
-                self._output.put(lines)
-        self._output.flush(self._sync_lanes)
-        self._output.finish()
-        return self._output.appended - before
+            return opened
+        for follower, lane in zip(self._lanes, lanes, strict=True):
+            self._hear(self._hub, follower, lane.end)
+        self._lanes_passed = min(lane.passed for lane in lanes)
+        return self._advance() or opened
 
-    def _open_books(self) -> None:
-        """Find the genesis: the first fact that any partition's intake can accept."""
-        intake = Intake()
-        for record in self._facts.read(0):
-            positions = range(record.sequence + 1, record.end)
-            read = [decode(line) for line in record.lines]
-            known = intake.look_up(read)
-            for event, position in zip(read, positions, strict=True):
-                verdict = intake.admit(event, position, known)
-                if isinstance(verdict, Accepted) and isinstance(verdict.fact, GenesisDeclared):
-                    assert intake.parameters is not None
-                    self._hub = Hub(len(self._lanes), intake.parameters, intake.params_hash)
-                    self._output.rest_on(self._facts.name, record)
-                    self._output.put(self._hub.open_books(verdict.fact))
-                    return
+    def leap(self, time: int) -> bool:
+        """Pass all cuts below a time before which nobody has anything to say, the hub included."""
+        before = self._passed
+        self._reach(time - 1)
+        return self._passed > before
 
-    def _read_lane(self, number: int, hub: Hub) -> None:
-        log = self._lanes[number]
-        for record in log.read(self._positions[number]):
-            self._output.rest_on(log.name, record)
-            for position, line in record.events():
-                if _LANE_CLOSED in line:
-                    hub.take(_closed_decoder.decode(line), position + 1)
-            self._positions[number] = record.end
+    def _hear(self, hub: Hub, follower: "_Follower[Heard]", end: int) -> None:
+        for record, decisions in follower.read(end):
+            self.output.rest_on(follower.name, record)
+            network_time = _network_time(record) if decisions else BEFORE_TIME
+            for position, decision in decisions:
+                effective = effective_time(parse_instant(decision.occurred_at), network_time)
+                hub.take_decision(decision, effective, follower.name, position + 1)
+
+    def _decide(self, position: int, verdict: Verdict) -> None:
+        if isinstance(verdict, Duplicate):
+            return
+        if isinstance(verdict, Refusal):
+            if self._hub is not None:
+                self.output.put(self._hub.refuse_unreadable(f"{self._facts.name}:{position}", verdict))
+        elif isinstance(verdict.fact, GenesisDeclared):
+            self._open_books(verdict.fact)
+        elif self._hub is not None and not isinstance(verdict.fact, RecordRefused):
+            self._hub.take_fact(verdict, effective_time(verdict.occurred_at, self._intake.time.network_time))
+
+    def _open_books(self, genesis: GenesisDeclared) -> None:
+        parameters = self._intake.parameters
+        assert parameters is not None
+        self._hub = Hub(len(self._lanes), parameters, self._intake.params_hash)
+        self.output.put(self._hub.open_books(genesis))
+        # There is no cut before the launch.
+        self._reach(parse_instant(parameters.launched_at))
+
+    def _next_stop(self, limit: int) -> int | None:
+        return None if self._hub is None else self._hub.next_cut(limit)
+
+    def _pass(self, target: int) -> Iterator[None]:
+        """Decide at each cut up to a network time; pause where not all lanes have passed it."""
+        assert self._hub is not None
+        while True:
+            limit = min(target, self._lanes_passed)
+            while (cut := self._hub.next_cut(limit)) is not None:
+                self._stop(cut, self._hub.cut)
+            self._reach(limit)
+            if limit == target:
+                return
+            yield
 
 
-_closed_decoder = msgspec.json.Decoder(LaneEpochClosed)
+class Settlement:
+    """All settlers of some books in one process, run by turns until none can go any further."""
+
+    def __init__(self, lanes: Sequence[LaneSettler], hub: HubSettler) -> None:
+        """Take settlers that have not begun."""
+        self._lanes, self._hub = lanes, hub
+        self._settlers: tuple[_Settler, ...] = (*lanes, hub)
+
+    def run(self, batch: int = BATCH_DECISIONS, on_record: Callable[[int], None] | None = None) -> int:
+        """Settle all that is there; return the number of decisions appended. Raises: DecisionsDiffer.
+
+        How far that is depends on the facts that are there, and not on the turns.
+        """
+        for settler in self._settlers:
+            settler.batch, settler.on_record = batch, on_record
+        before = self._appended()
+        while self._take_turns():
+            pass
+        lacking = [settler.output.log.name for settler in self._settlers if settler.output.is_stalled()]
+        for settler in self._settlers:
+            settler.output.finish(lacking)
+        return self._appended() - before
+
+    def _take_turns(self) -> bool:
+        """Let each settler go on once; tell whether any did."""
+        standing = self._hub.standing()
+        for lane in self._lanes:
+            lane.hear(standing)
+        # In small steps they would come to the same, by way of every empty cut.
+        leapt = self._hub.leap(min(settler.quiet_until() for settler in self._settlers))
+        standing = self._hub.standing()
+        moved = [lane.advance(standing) for lane in self._lanes]
+        moved.append(self._hub.advance([lane.standing() for lane in self._lanes]))
+        return leapt or any(moved)
+
+    def _appended(self) -> int:
+        return sum(settler.output.appended for settler in self._settlers)
+
+
+class _Follower(Generic[Picked]):
+    """Reads certain decisions out of another settler's log, as far as that settler stands behind it."""
+
+    def __init__(self, log: Log, wants: tuple[bytes, ...], decode: Callable[[bytes], Picked]) -> None:
+        self.name = log.name
+        self._log = log
+        self._decode = decode
+        # `type` is the last member of a canonical line.
+        self._endings = tuple(want + b"}" for want in wants)
+        self._position = 0
+        self._records: Iterator[Record] = iter(())
+        self._ahead: Record | None = None
+
+    def read(self, end: int) -> Iterator[tuple[Record, list[tuple[int, Picked]]]]:
+        """Yield what is new up to a position: each record with its wanted decisions and where they stand."""
+        while self._position < end:
+            record = self._ahead or next(self._records, None)
+            if record is None:
+                self._records = self._log.read(self._position)
+                record = next(self._records, None)
+            if record is None or record.end > end:
+                self._ahead = record
+                return
+            self._ahead, self._position = None, record.end
+            yield record, self._pick(record)
+
+    def _pick(self, record: Record) -> list[tuple[int, Picked]]:
+        """Decode what is wanted: its bytes were compared, or written, by the settler that stands behind them."""
+        return [(position, self._decode(line)) for position, line in record.events() if line.endswith(self._endings)]
+
+
+def _network_time(record: Record) -> int:
+    text = record.header.network_time
+    return BEFORE_TIME if text is None else parse_instant(text)
+
+
+_decoder = msgspec.json.Decoder[Decision](SlashUpheld | SlashReversed)

@@ -21,7 +21,7 @@ from projections.database import open_sqlite
 from projections.project import Projector
 from projections.tables import METADATA, BaseUnits, account, checkpoint
 from settlement.output import Output
-from settlement.settle import HubSettler, LaneSettler
+from settlement.settle import HubSettler, LaneSettler, Settlement
 
 __all__ = ["Finding", "Verdict", "fold_books", "verify_logs", "verify_rows"]
 
@@ -58,14 +58,17 @@ class Prefix:
             yield record
 
 
-def verify_logs(facts: Log, lanes: Sequence[Log], hub: Log, on_record: Progress | None = None) -> Verdict:
+def verify_logs(facts: Sequence[Log], lanes: Sequence[Log], hub: Log, on_record: Progress | None = None) -> Verdict:
     """Check logs and decisions; tell `on_record` how many facts were decided again.
+
+    `facts` are the lanes' partitions and then the hub's. What is not settled yet is counted as far as it is known:
+    nobody decides on what another one has not appended.
 
     Raises: LogDamaged, Finding, DecisionsDiffer, LedgerInvariantBroken.
     """
     records = events = 0
     roots: dict[str, dict[int, str | None]] = {}
-    for log in (facts, *lanes, hub):
+    for log in (*facts, *lanes, hub):
         log.root()
         roots[log.name] = {0: None}
         for record in log.read(0):
@@ -74,14 +77,13 @@ def verify_logs(facts: Log, lanes: Sequence[Log], hub: Log, on_record: Progress 
             events += record.header.count
     for log in (*lanes, hub):
         _check_basis(log, roots)
-    unsettled = 0
-    for number, lane in enumerate(lanes):
-        output = Output(lane, _no_clock, writable=False)
-        LaneSettler(number, facts, output, _nothing).run(on_record=on_record)
-        unsettled += output.pending()
-    output = Output(hub, _no_clock, writable=False)
-    HubSettler(facts, lanes, output, _nothing).run()
-    return Verdict(records, events, unsettled + output.pending())
+    outputs = [Output(log, _no_clock, writable=False) for log in (*lanes, hub)]
+    settlers = [
+        LaneSettler(number, len(lanes), partition, hub, output, _nothing)
+        for number, (partition, output) in enumerate(zip(facts[:-1], outputs[:-1], strict=True))
+    ]
+    Settlement(settlers, HubSettler(facts[-1], lanes, outputs[-1], _nothing)).run(on_record=on_record)
+    return Verdict(records, events, sum(output.pending() for output in outputs))
 
 
 def fold_books(ledgers: Sequence[Log]) -> Books:
@@ -96,7 +98,7 @@ def fold_books(ledgers: Sequence[Log]) -> Books:
 def verify_rows(
     engine: Engine, facts: Log, ledgers: Sequence[Log], on_record: Progress | None = None
 ) -> tuple[int, int]:
-    """Compare each stored row with the one that the logs lead to. Raises: Finding.
+    """Compare each stored row with the one that the logs lead to; `facts` is the hub's partition. Raises: Finding.
 
     Returns: the number of rows, and by how many leaves of the logs they lag.
     """
@@ -104,6 +106,10 @@ def verify_rows(
     METADATA.create_all(scratch)
     with engine.connect() as stored, scratch.connect() as derived:
         positions = {row.log: row.position for row in stored.execute(select(checkpoint))}
+        for log in (facts, *ledgers):
+            if positions.get(log.name, 0) > log.end():
+                where = f"stored {positions[log.name]}, the log ends at {log.end()}"
+                raise Finding(f"table {checkpoint.name}, row {log.name}: column position: {where}")
         limited = [Prefix(log, positions.get(log.name, 0)) for log in (facts, *ledgers)]
         Projector(scratch, limited[0], limited[1:]).run(on_record)  # type: ignore[arg-type]
         rows = sum(_compare(table, stored, derived) for table in METADATA.sorted_tables)

@@ -1,18 +1,18 @@
-"""Random small worlds of facts, and a naive model of what they come to.
+"""Random small worlds of facts: jobs and deposits here, the life of a whole network in `tests.networks`.
 
 A world is made from a seed and nothing else. Its facts come in periods; within a period the facts of one *thread* (a
-job, a deposit) keep their order and threads may be shuffled; each period ends with marks. `Naive` says in plain
-integers what each account must hold in the end: it shares no rule with the product, so that both must be wrong alike
-to agree.
+job, a deposit) keep their order and threads may be shuffled; each period ends with marks. What a world comes to is
+said by the naive model (`tests.naive`).
 """
 
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from random import Random
 from typing import Any
 
 from app.facts import Producer, to_line
+from chain.keys import Signer
 from events.event import Fact, fact_id
 from events.facts import (
     ChainFactDeclared,
@@ -27,48 +27,79 @@ from events.facts import (
     JobFailedData,
     JobSubmitted,
     JobSubmittedData,
-    NodeRegistered,
-    NodeRegisteredData,
     QuorumClaimed,
     QuorumClaimedData,
     Quote,
-    StreamMarked,
-    StreamRegistered,
     Terms,
     UsageMetered,
     UsageMeteredData,
 )
-from events.instant import DAY, MICROSECONDS, parse_instant
+from events.instant import DAY, parse_instant
+from events.participants import NodeRegistered, NodeRegisteredData
 from ledger.parameters import Parameters, parameters_hash, parameters_json
+from tests.naive.network import Naive
 
-__all__ = ["ASSET", "LAUNCH", "Naive", "Period", "World", "build_world", "genesis_of", "parameter_set"]
+__all__ = [
+    "ASSET", "CLUSTER", "FOUNDATION", "LAUNCH", "Naive", "Period", "World", "build_world", "genesis_of", "naive_of",
+    "parameter_set", "signer_of",
+]  # fmt: skip
 
 ASSET = "OMNI"
 LAUNCHED_AT = "2026-10-01T00:00:00.000000Z"
 LAUNCH = parse_instant(LAUNCHED_AT)
 HALF_DAY = DAY // 2
-HOMES = {"treasury:ops": "treasury", "fund:ecosystem": "fund", "external": "", "vest:locked:team:x": "vesting"}
+CLUSTER = "localnet"
 # Above all that a calm world can spend, far below what is outside.
 AMPLE = 10**15
 
 
-def parameter_set(burn_bps: int = 200, fee_bps: int = 500, validator_bps: int = 1000, **job: int) -> Parameters:
-    """Build a small parameter set."""
+def signer_of(name: str) -> Signer:
+    """Return the key of an owner, made of its name."""
+    return Signer(sha256(name.encode()).digest())
+
+
+FOUNDATION = tuple(signer_of(f"foundation {number}") for number in range(3))
+
+
+def parameter_set(
+    burn_bps: int = 200,
+    fee_bps: int = 500,
+    validator_bps: int = 1000,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    scale: int = 10**15,
+    **job: int,
+) -> Parameters:
+    """Build a small parameter set; `settings` replaces members by section, the supply is 1,000 × `scale`."""
     amounts = (350, 200, 150, 300)
     names = ("vest:locked:team:x", "treasury:ops", "fund:ecosystem", "external")
-    return Parameters.model_validate(
-        {
-            "network": "testnet",
-            "launched_at": LAUNCHED_AT,
-            "unit": {"asset": ASSET, "decimals": 9, "cap": str(10**18)},
-            "genesis": [
-                {"account": name, "amount": str(amount * 10**15)} for name, amount in zip(names, amounts, strict=True)
-            ],
-            "job": {"burn_bps": burn_bps, "fee_bps": fee_bps, "attempts_max": 3} | job,
-            "waterfall": {"validator_bps": validator_bps},
-            "epoch": {"grace_seconds": 1800, "horizon_seconds": 2_678_400},
-        }
-    )
+    sections: dict[str, dict[str, Any]] = {
+        "unit": {"asset": ASSET, "decimals": 9, "cap": str(1_000 * scale)},
+        "job": {"burn_bps": burn_bps, "fee_bps": fee_bps, "attempts_max": 3} | job,
+        "waterfall": {"validator_bps": validator_bps},
+        "stake": {
+            "node_minimum": "500",
+            "validator_minimum": "10000",
+            "vram_mib_minimum": 8192,
+            "bandwidth_mbps_minimum": 100,
+            "unbonding_seconds": 604_800,
+        },
+        "slash": {
+            "bps": {"failed_challenge": 500, "false_attestation": 1000, "quorum_dissent": 0, "offline": 0},
+            "reward_bps": 5000,
+            "window_seconds": 86_400,
+            "ruling_seconds": 604_800,
+            "evidence_seconds": 172_800,
+            "bond": "100",
+        },
+        "rewards": {"duty_bps": 9000},
+        "epoch": {"grace_seconds": 1800, "horizon_seconds": 2_678_400, "cut_seconds": 60, "return_cuts": 10},
+        "chain": {"cluster": CLUSTER},
+        "foundation": {"keys": [signer.key for signer in FOUNDATION], "approvals": 2},
+    }
+    for section, members in (settings or {}).items():
+        sections[section] |= members
+    genesis = [{"account": name, "amount": str(amount * scale)} for name, amount in zip(names, amounts, strict=True)]
+    return Parameters.model_validate({"network": "testnet", "launched_at": LAUNCHED_AT, "genesis": genesis} | sections)
 
 
 def genesis_of(parameters: Parameters) -> Fact:
@@ -102,13 +133,15 @@ class World:
     parameters: Parameters
     opening: tuple[Fact, ...]
     periods: tuple[Period, ...]
+    # The facts whose signatures are not those of their owners.
+    forged: frozenset[str] = frozenset()
 
     def facts(self, order: Random | None = None) -> list[Fact]:
         """Return the facts in an order of arrival that the world allows; the same one where none is given."""
         random = order or Random(self.seed)
         arrived = list(self.opening)
         for period in self.periods:
-            arrived += _merge(period.threads, random)
+            arrived += merge(period.threads, random)
             arrived += period.marks
         return arrived
 
@@ -117,7 +150,7 @@ class World:
         streams: dict[str, list[Fact]] = {}
         for fact in self.facts()[len(self.opening) :]:
             streams.setdefault(fact.stream, []).append(fact)
-        return [*self.opening, *_merge(streams.values(), order)]
+        return [*self.opening, *merge(streams.values(), order)]
 
     def lines(self) -> list[bytes]:
         """Return the facts as lines of a file."""
@@ -126,25 +159,33 @@ class World:
 
 def build_world(seed: int, *, jobs: int = 12, periods: int = 6, calm: bool = False, late: bool = True) -> World:
     """Make the world of a seed. A calm one has money for all its jobs beforehand, so that order decides nothing."""
-    return _Builder(seed, calm, late).build(jobs, periods)
+    return Builder(seed, calm, late).build(jobs, periods)
 
 
-def _merge(threads: Iterable[Iterable[Fact]], order: Random) -> list[Fact]:
+def naive_of(world: World, facts: Iterable[Fact] | None = None) -> Naive:
+    """Run the naive model over a world, or facts of it."""
+    return Naive(world.parameters, world.forged).run(world.facts() if facts is None else facts)
+
+
+def merge(threads: Iterable[Iterable[Fact]], order: Random) -> list[Fact]:
+    """Shuffle threads together, each in its own order."""
     waiting = [list(reversed(list(thread))) for thread in threads]
     tickets = [number for number, thread in enumerate(waiting) for _ in thread]
     order.shuffle(tickets)
     return [waiting[number].pop() for number in tickets]
 
 
-def _lowest(minimum: int, parameters: Parameters) -> int:
+def lowest(minimum: int, parameters: Parameters) -> int:
+    """Return the least price at which a supplier nets its minimum."""
     kept = 10_000 - parameters.job.burn_bps - parameters.job.fee_bps
     return (minimum * 10_000 + kept - 1) // kept
 
 
+# What a fact says may depend on its time, as an order's expiry does.
 Step = tuple[type[Fact], Any]
 
 
-class _Builder:
+class Builder:
     """Draws a world."""
 
     def __init__(self, seed: int, calm: bool, late: bool) -> None:
@@ -188,18 +229,22 @@ class _Builder:
 
     def _date(self, producer: Producer, subject: str, steps: list[Step], first: int) -> tuple[Fact, ...]:
         """Give the steps of a thread their times and keys; now and then repeat or contradict one."""
-        times = sorted(self.random.randrange(self.start, self.start + HALF_DAY) for _ in steps)
+        times = sorted(self._time() for _ in steps)
         facts: list[Fact] = []
         for number, ((kind, data), time) in enumerate(zip(steps, times, strict=True), first):
             occurred_at = time
             if self.late and self.random.random() < 0.1:
                 occurred_at = max(LAUNCH, time - self.random.randrange(2 * DAY))
-            facts.append(producer.fact(kind, occurred_at, subject, f"{subject}:{number}", data))
+            said = data(occurred_at) if callable(data) else data
+            facts.append(producer.fact(kind, occurred_at, subject, f"{subject}:{number}", said))
             if self.random.random() < 0.1:
                 facts.append(self.random.choice(facts))
             if self.random.random() < 0.05:
                 facts.append(producer.fact(NodeRegistered, occurred_at, "other", f"{subject}:{number}", _NODE))
         return tuple(facts)
+
+    def _time(self) -> int:
+        return self.random.randrange(self.start, self.start + HALF_DAY)
 
     def _thread(self) -> tuple[Producer, str, list[Step]]:
         self.jobs += 1
@@ -275,8 +320,8 @@ class _Builder:
 
     def _quote(self, node: int) -> Quote:
         minimum = self.random.choice((0, 1, 99, 350_000_000))
-        lowest = _lowest(minimum, self.parameters)
-        price = max(0, lowest + self.random.choice((0, 0, 0, 1, 1, 17, 17, 10**6, 10**6, -1)))
+        least = lowest(minimum, self.parameters)
+        price = max(0, least + self.random.choice((0, 0, 0, 1, 1, 17, 17, 10**6, 10**6, -1)))
         if not self.calm and self.random.random() < 0.1:
             price = 10**14
         # Two of four nodes share an operator, so that some claims are too few votes.
@@ -292,134 +337,17 @@ class _Builder:
 
 
 _SCRIPTS = (
-    _Builder._whole,
-    _Builder._whole,
-    _Builder._single,
-    _Builder._single,
-    _Builder._triple,
-    _Builder._triple,
-    _Builder._failing,
-    _Builder._cancelling,
-    _Builder._open,
-    _Builder._stray,
+    Builder._whole,
+    Builder._whole,
+    Builder._single,
+    Builder._single,
+    Builder._triple,
+    Builder._triple,
+    Builder._failing,
+    Builder._cancelling,
+    Builder._open,
+    Builder._stray,
 )
 _NODE = NodeRegisteredData(
     asset=ASSET, authority="declared", gpu_model="g", gpus=1, minimum_price="0", operator="o", supplier="s"
 )
-
-
-class Naive:
-    """What a world comes to: `money[account, vault]` and, per closed epoch, `closed[epoch] = (pool, treasury)`."""
-
-    def __init__(self, parameters: Parameters) -> None:
-        self.rules = parameters
-        self.money: Counter[tuple[str, str]] = Counter()
-        self.closed: dict[int, tuple[int, int]] = {}
-        self._said: dict[tuple[str, str], Any] = {}
-        self._marks: dict[str, int] = {}
-        self._jobs: dict[str, dict[str, Any]] = {}
-        self._fees: Counter[int] = Counter()
-        self._epoch = LAUNCH // DAY
-        for line in parameters.genesis:
-            self._move("supply:issued", line.account, int(line.amount), "", HOMES[line.account])
-
-    def run(self, facts: Iterable[Fact]) -> "Naive":
-        for fact in facts:
-            if (fact.source, fact.key) not in self._said:
-                self._said[fact.source, fact.key] = fact
-                self._take(fact, fact.data, parse_instant(fact.occurred_at))  # type: ignore[attr-defined]
-        return self
-
-    def _take(self, fact: Fact, data: Any, time: int) -> None:
-        job: Any = self._jobs.get(fact.subject)
-        mine = job is not None and job["open"] and job["consumer"] == getattr(data, "consumer", None)
-        match fact:
-            case StreamRegistered():
-                self._marks[fact.stream] = parse_instant(data.since)
-            case StreamMarked():
-                self._marks[fact.stream] = parse_instant(data.until)
-                self._pass_time(min(self._marks.values()))
-            case ChainFactDeclared():
-                self._move("external", f"consumer:{fact.subject}", int(data.amount), "", "escrow")
-            case JobSubmitted() if job is None:
-                self._jobs[fact.subject] = {"open": True, "attempt": 0, "holds": None, "size": data.nodes} | {
-                    "consumer": data.consumer, "max": data.gpu_seconds_max, "used": {}, "agreed": ()
-                }  # fmt: skip
-            case JobDispatched() if mine:
-                self._dispatch(fact.subject, job, data)
-            case UsageMetered() if data.terms is not None:
-                self._whole(fact.subject, data, time)
-            case UsageMetered() if mine and self._runs(job, data) and data.node in job["holds"]:
-                job["used"].setdefault(data.node, data.gpu_seconds)
-                self._settle(fact.subject, job, time)
-            case QuorumClaimed() if mine and self._runs(job, data) and not job["agreed"]:
-                operators = {job["holds"].get(node, (None,))[0] for node in data.agreeing}
-                if None not in operators and 3 * len(operators) >= 2 * job["size"]:
-                    # One payment per operator: going backwards, the first dispatched node of each is kept.
-                    agreed = {job["holds"][node][0]: node for node in reversed(job["holds"]) if node in data.agreeing}
-                    job["agreed"] = [node for node in job["holds"] if node in agreed.values()]
-                    self._settle(fact.subject, job, time)
-            case JobFailed() if mine and data.attempt == job["attempt"]:
-                self._refund(fact.subject, job)
-            case JobCancelled() if mine and not job["used"]:
-                self._refund(fact.subject, job)
-
-    def _runs(self, job: Any, data: Any) -> bool:
-        return job["holds"] is not None and bool(data.attempt == job["attempt"])
-
-    def _dispatch(self, name: str, job: Any, data: Any) -> None:
-        if job["holds"] is not None or data.attempt != job["attempt"] + 1 or data.attempt > self.rules.job.attempts_max:
-            return
-        job["attempt"] = data.attempt
-        if any(int(q.price) < _lowest(int(q.minimum), self.rules) for q in data.quotes):
-            return
-        holds = {q.node: (q.operator, int(q.price), self._ceil(int(q.price) * job["max"])) for q in data.quotes}
-        total = sum(hold for _, _, hold in holds.values())
-        if total <= self.money[f"consumer:{job['consumer']}", "escrow"]:
-            job["holds"] = holds
-            self._move(f"consumer:{job['consumer']}", f"escrow:{name}", total)
-
-    def _whole(self, name: str, data: Any, time: int) -> None:
-        terms, purse = data.terms, f"consumer:{data.consumer}"
-        hold = self._ceil(int(terms.price) * terms.gpu_seconds_max)
-        fair = int(terms.price) >= _lowest(int(terms.minimum), self.rules) and hold <= self.money[purse, "escrow"]
-        if name not in self._jobs and terms.asset == ASSET and data.attempt == 1 and fair:
-            job = {"open": True, "size": 1, "used": {data.node: data.gpu_seconds}, "consumer": data.consumer}
-            self._jobs[name] = job | {"holds": {data.node: (terms.operator, int(terms.price), hold)}}
-            self._move(purse, f"escrow:{name}", hold)
-            self._settle(name, self._jobs[name], time)
-
-    def _settle(self, name: str, job: Any, time: int) -> None:
-        paid = list(job["holds"]) if job["size"] == 1 else list(job["agreed"])
-        if not paid or any(node not in job["used"] for node in paid):
-            return
-        median = sorted(job["used"][node] for node in paid)[(len(paid) - 1) // 2]
-        for node in paid:
-            _, price, hold = job["holds"][node]
-            gross = min(price * min(job["used"][node], 2 * median) // 3600, hold)
-            burn, fee = gross * self.rules.job.burn_bps // 10_000, gross * self.rules.job.fee_bps // 10_000
-            self._move(f"escrow:{name}", "burn:pending", burn)
-            self._move(f"escrow:{name}", "fee:accrued", fee)
-            self._move(f"escrow:{name}", f"payable:supplier:{node}", gross - burn - fee)
-            self._fees[max(time // DAY, self._epoch)] += fee
-        self._refund(name, job)
-
-    def _refund(self, name: str, job: Any) -> None:
-        self._move(f"escrow:{name}", f"consumer:{job['consumer']}", self.money[f"escrow:{name}", "escrow"])
-        job["open"] = False
-
-    def _pass_time(self, reached: int) -> None:
-        while (self._epoch + 1) * DAY + self.rules.epoch.grace_seconds * MICROSECONDS <= reached:
-            pool = self._fees[self._epoch] * self.rules.waterfall.validator_bps // 10_000
-            rest = self._fees[self._epoch] - pool
-            self._move("fee:accrued", "validator_pool:current", pool)
-            self._move("fee:accrued", "treasury:ops", rest)
-            self.closed[self._epoch] = pool, rest
-            self._epoch += 1
-
-    def _move(self, source: str, target: str, amount: int, out: str = "escrow", into: str = "escrow") -> None:
-        self.money[source, out] -= amount
-        self.money[target, into] += amount
-
-    def _ceil(self, price_seconds: int) -> int:
-        return (price_seconds + 3599) // 3600

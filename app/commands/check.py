@@ -8,8 +8,10 @@ from app.options import books_option
 from app.render import print_json, progress
 from events.log import LogDamaged
 from ledger.errors import LedgerInvariantBroken
+from projections.database import SchemaOutdated
 from projections.position import format_position
 from projections.read import balances_digest, read_position
+from settlement.routing import HUB_PARTITION
 from settlement.verify import fold_books, verify_logs, verify_rows
 
 __all__ = ["rebuild", "verify"]
@@ -32,12 +34,12 @@ def verify(books: Books, everything: bool, as_json: bool) -> None:
     parameters = books.parameters()
     try:
         with progress("decide again") as decided:
-            logs = verify_logs(books.facts(), [books.lane()], books.hub(), decided)
+            logs = verify_logs(books.partitions(), books.lanes(), books.hub(), decided)
         folded = fold_books(books.ledgers())
         digests = folded.digests(parameters.unit.asset)
         engine = books.engine()
         with progress("project again") as projected:
-            rows, lag = verify_rows(engine, books.facts(), books.ledgers(), projected)
+            rows, lag = verify_rows(engine, books.facts(HUB_PARTITION), books.ledgers(), projected)
         with engine.connect() as connection:
             position = format_position(read_position(connection, None))
     except (LogDamaged, LedgerInvariantBroken) as found:
@@ -104,6 +106,6 @@ def _digest(books: Books) -> str | None:
     try:
         with books.engine().connect() as connection:
             return balances_digest(connection)
-    except DatabaseError:
+    except (DatabaseError, SchemaOutdated):
         # What cannot be read has no digest; that is why it is rebuilt.
         return None

@@ -14,9 +14,9 @@ from app.facts import Producer, to_line
 from app.options import books_option, instant
 from app.render import print_json, progress, say
 from ledger.parameters import Parameters, parameters_from_toml
-from settlement.ingest import Receipt, catch_up
-from settlement.intake import Intake
+from settlement.ingest import Partitions, Receipt
 from settlement.lines import Line, read_chunks
+from settlement.routing import LANES_MAX
 
 __all__ = ["ingest", "init", "load_preset", "run"]
 
@@ -29,18 +29,28 @@ REFUSED_SHOWN_MAX = 20
 @click.command()
 @books_option
 @click.option("--preset", default="omnisync", show_default=True, help="A preset's name, or a TOML file.")
+@click.option(
+    "--lanes",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, LANES_MAX),
+    help="How many lanes share the consumers; it stays so.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def init(books: Books, preset: str, as_json: bool) -> None:
+def init(books: Books, preset: str, lanes: int, as_json: bool) -> None:
     """Create books with a parameter set and its genesis.
+
+    The same facts lead to the same balances, whatever the number of lanes.
 
     \b
     $ omnisync init --preset omnisync --data B
     created books of omnisync in B, parameters f3f1556be59c
     """
     parameters = load_preset(preset)
-    params_hash = books.create(parameters)
+    params_hash = books.create(parameters, lanes)
     if as_json:
-        print_json({"network": parameters.network, "params_hash": params_hash, "data": str(books.folder)})
+        told = {"network": parameters.network, "params_hash": params_hash, "lanes": lanes, "data": str(books.folder)}
+        print_json(told)
     else:
         click.echo(f"created books of {parameters.network} in {books.folder}, parameters {params_hash[:12]}")
 
@@ -69,12 +79,12 @@ def ingest(file: str, books: Books, strict: bool, receipts: bool, as_json: bool)
 
     \b
     $ omnisync ingest facts.jsonl --data B
-    23876 lines: 23876 accepted, 0 duplicates, 0 refused; durable up to facts/0:23893
+    23876 lines: 23876 accepted, 0 duplicates, 0 refused; durable up to facts/0:22680,facts/hub:1382
     """
     source = "stdin" if file == "-" else Path(file).name
     size = None if file == "-" else Path(file).stat().st_size
     descriptor = sys.stdin.fileno() if file == "-" else os.open(file, os.O_RDONLY)
-    total = Receipt(0, 0, 0, (), 0)
+    total = Receipt(0, 0, 0, (), ())
     with progress("ingest", size) as advance:
         chunks = _counted(read_chunks(descriptor), advance)
         for receipt in [books.ingest_whole(chunks, source)] if strict else books.ingest(chunks, source):
@@ -82,7 +92,7 @@ def ingest(file: str, books: Books, strict: bool, receipts: bool, as_json: bool)
             if receipts:
                 print_json(_receipt_data(receipt), line=True)
     if total.lines == 0:
-        total = total._replace(position=books.facts().end())
+        total = total._replace(positions=tuple((log.name, log.end()) for log in books.partitions()))
     _report(total, source, as_json, strict)
 
 
@@ -98,7 +108,7 @@ def _add(total: Receipt, receipt: Receipt) -> Receipt:
         total.accepted + receipt.accepted,
         total.duplicates + receipt.duplicates,
         total.refused + receipt.refused,
-        receipt.position,
+        receipt.positions,
     )
 
 
@@ -111,7 +121,7 @@ def _receipt_data(receipt: Receipt) -> dict[str, object]:
             {"line": line.number, "reason": line.refusal.reason.value, "detail": line.refusal.detail}
             for line in receipt.refused
         ],
-        "position": f"facts/0:{receipt.position}",
+        "position": receipt.position,
     }
 
 
@@ -127,7 +137,7 @@ def _report(total: Receipt, source: str, as_json: bool, strict: bool) -> None:
         click.echo(
             kept
             or f"{total.lines} lines: {total.accepted} accepted, {total.duplicates} duplicates, "
-            f"{len(total.refused)} refused; durable up to facts/0:{total.position}"
+            f"{len(total.refused)} refused; durable up to {total.position}"
         )
     if total.refused:
         raise SystemExit(1)
@@ -173,9 +183,7 @@ def run(books: Books, once: bool, close_until: int | None, as_json: bool) -> Non
 
 def _mark_all(books: Books, until: int) -> None:
     """Mark each registered stream at each midnight up to a time, and there: by order of the operator."""
-    intake = Intake()
-    catch_up(intake, books.facts())
-    for stream, mark in sorted(intake.time.marks.items()):
+    for stream, mark in sorted(Partitions(books.partitions()).marks().items()):
         operator = Producer("operator", stream)
         facts = [*operator.marks(mark, until), operator.mark(until)] if until > mark else []
         lines = [Line(number, to_line(fact).rstrip(b"\n"), 1) for number, fact in enumerate(facts, 1)]

@@ -12,7 +12,7 @@ from tests.faults.scenes import logs_of
 
 __all__ = ["forge", "rest_anew"]
 
-FOLDERS = {"facts/0": "facts/0", "lane-0": "ledger/lane-0", "hub": "ledger/hub"}
+FOLDERS = {"facts/0": "facts/0", "facts/hub": "facts/hub", "lane-0": "ledger/lane-0", "hub": "ledger/hub"}
 Edit = Callable[[list[Record]], list[Record]]
 
 

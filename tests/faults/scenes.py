@@ -1,5 +1,6 @@
 """Books on disk for the fault tests: how they are made, compared and looked into."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,13 +11,23 @@ from settlement.verify import Verdict, fold_books, verify_logs, verify_rows
 from tests.settlement.desk import as_lines
 from tests.worlds import ASSET, World
 
-__all__ = ["digests_of", "inspect", "logs_of", "new_books", "roots_of", "run_books", "settled_books", "write_facts"]
+__all__ = [
+    "digests_of",
+    "inspect",
+    "logs_of",
+    "new_books",
+    "positions_in",
+    "roots_of",
+    "run_books",
+    "settled_books",
+    "write_facts",
+]
 
 
-def new_books(folder: Path, world: World) -> Books:
+def new_books(folder: Path, world: World, lanes: int = 1) -> Books:
     """Create books with the world's parameters."""
     books = Books(folder)
-    books.create(world.parameters)
+    books.create(world.parameters, lanes)
     return books
 
 
@@ -45,9 +56,9 @@ def run_books(books: Books) -> None:
 
 def inspect(books: Books) -> Verdict:
     """Do what `verify --all` does. Raises: LogDamaged, LedgerInvariantBroken."""
-    verdict = verify_logs(books.facts(), [books.lane()], books.hub())
+    verdict = verify_logs(books.partitions(), books.lanes(), books.hub())
     fold_books(books.ledgers()).digests(ASSET)
-    verify_rows(books.engine(), books.facts(), books.ledgers())
+    verify_rows(books.engine(), books.facts("facts/hub"), books.ledgers())
     return verdict
 
 
@@ -59,9 +70,15 @@ def digests_of(books: Books) -> Digests:
 
 def logs_of(books: Books) -> dict[str, FileLog]:
     """Open all logs for reading, by name."""
-    return {log.name: log for log in (books.facts(), books.lane(), books.hub())}
+    return {log.name: log for log in (*books.partitions(), *books.ledgers())}
 
 
-def roots_of(books: Books) -> dict[int, str | None]:
-    """Return the root at the end of each record of the facts log."""
-    return {record.end: record.header.root for record in books.facts().read()}
+def roots_of(books: Books) -> dict[tuple[str, int], str | None]:
+    """Return the root at the end of each record of the facts, by partition and position."""
+    return {(log.name, record.end): record.header.root for log in books.partitions() for record in log.read()}
+
+
+def positions_in(receipt: str) -> set[tuple[str, int]]:
+    """Read the positions that a printed receipt promises: of each partition, how much is durable."""
+    parts = [part.rpartition(":") for part in json.loads(receipt)["position"].split(",")]
+    return {(name, int(size)) for name, _, size in parts}

@@ -23,6 +23,7 @@ from events.refusal import Reason
 from settlement.ingest import RAW_BYTES_MAX
 from settlement.lines import LINE_BYTES_MAX
 from tests.faults.process import omnisync
+from tests.faults.scenes import roots_of
 from tests.settlement.desk import day
 from tests.worlds import ASSET, LAUNCH, genesis_of, parameter_set
 
@@ -231,8 +232,8 @@ def ingested(tmp_path_factory: pytest.TempPathFactory) -> Ingested:
 
 
 def kept(books: Books) -> dict[int, RecordRefused]:
-    """Return the refusals in the facts log by line number."""
-    events = [decode(line) for record in books.facts().read() for line in record.lines]
+    """Return the refusals that were kept, by line number."""
+    events = [decode(line) for record in books.facts("facts/hub").read() for line in record.lines]
     return {event.data.position: event for event in events if isinstance(event, RecordRefused)}
 
 
@@ -249,7 +250,7 @@ def test_each_hostile_line_is_refused_by_name_and_number(ingested: Ingested) -> 
 def test_every_reason_of_intake_is_in_the_table_or_named_here() -> None:
     reasons = list(Reason)
     # Tested at the intake and the settler, past the command.
-    elsewhere = {R.GENESIS_MISSING, R.GENESIS_EXISTS, R.PARAMETERS_INVALID, R.NOT_CANONICAL}
+    elsewhere = {R.GENESIS_MISSING, R.GENESIS_EXISTS, R.PARAMETERS_INVALID, R.NOT_CANONICAL, R.FACT_MISROUTED}
 
     table = {hostile.reason for hostile in REFUSED.values()}
 
@@ -279,44 +280,44 @@ def test_bytes_of_each_refused_line_are_kept_as_they_came(ingested: Ingested) ->
 def test_report_lists_each_refused_line_with_its_place(ingested: Ingested) -> None:
     report = omnisync("report", "refused", "--data", ingested.books.folder, "--json")
 
-    lines = [line for line in json.loads(report.out)["lines"] if line["log"] == "facts/0"]
+    lines = [line for line in json.loads(report.out)["lines"] if line["log"] == "facts/hub"]
     assert [(line["place"], line["reason"]) for line in lines] == [
         (f"line {number}", hostile.reason) for number, hostile in REFUSED.items()
     ]
 
 
 def test_the_same_file_again_changes_nothing(ingested: Ingested) -> None:
-    before = ingested.books.facts().root()
+    before = roots_of(ingested.books)
 
     again = omnisync("ingest", ingested.file, "--data", ingested.books.folder, "--json")
 
     told = json.loads(again.out)
-    assert ingested.books.facts().root() == before
+    assert roots_of(ingested.books) == before
     assert again.status == 1
     assert told["accepted"] == 0
     assert told["duplicates"] == ingested.told["accepted"] + ingested.told["duplicates"]
 
 
 def test_same_bytes_under_another_name_are_kept_once(ingested: Ingested, tmp_path: Path) -> None:
-    before = ingested.books.facts().root()
+    before = roots_of(ingested.books)
     copy = tmp_path / "copy.jsonl"
     copy.write_bytes(b"\n" + ingested.file.read_bytes())
 
     omnisync("ingest", copy, "--data", ingested.books.folder)
 
-    assert ingested.books.facts().root() == before
+    assert roots_of(ingested.books) == before
 
 
 def test_strict_keeps_nothing_of_a_file_with_a_hostile_line(tmp_path: Path, ingested: Ingested) -> None:
     books = Books(tmp_path / "books")
     books.create(parameter_set())
-    before = books.facts().root()
+    before = roots_of(books)
 
     strict = omnisync("ingest", ingested.file, "--strict", "--data", books.folder)
 
     assert strict.status == 1
     assert "refused whole, nothing was kept" in strict.out
-    assert books.facts().root() == before
+    assert roots_of(books) == before
     omnisync("run", "--once", "--data", books.folder)
     assert omnisync("balance", "consumer:", "--data", books.folder, "--json").status == 1
 

@@ -15,7 +15,7 @@ from app.books import Books
 from events.killpoints import KILLPOINTS
 from ledger.fold import Digests
 from tests.faults.process import omnisync, start
-from tests.faults.scenes import digests_of, new_books, roots_of, write_facts
+from tests.faults.scenes import digests_of, new_books, positions_in, roots_of, write_facts
 from tests.settlement.desk import settled
 from tests.worlds import World, build_world
 
@@ -67,13 +67,29 @@ def test_ingest_killed_at_a_step_loses_and_doubles_nothing(
     died = omnisync("ingest", facts, "--data", books.folder, "--receipts", kill_at=step)
 
     assert died.status == -signal.SIGKILL, died
-    acknowledged = [json.loads(line)["position"] for line in died.out.splitlines()]
+    acknowledged = [positions_in(line) for line in died.out.splitlines()]
     assert len(acknowledged) == (step == "ingest.3-acknowledged")
     kept = roots_of(books)
-    for position in acknowledged:
-        assert int(position.removeprefix("facts/0:")) in kept
+    for positions in acknowledged:
+        assert positions <= kept.keys()
     finish(books, facts)
     assert kept.items() <= roots_of(books).items()
+    assert digests_of(books) == undisturbed
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+@pytest.mark.parametrize("step", ["append.2-record-written", "ingest.1b-partition-appended", "settle.3-appended"])
+def test_books_of_three_lanes_killed_between_their_logs_lose_and_double_nothing(
+    step: str, times: int, tmp_path: Path, world: World, facts: Path, undisturbed: Digests
+) -> None:
+    books = new_books(tmp_path / "lanes", world, lanes=3)
+
+    for command in (["ingest", str(facts)], ["run", "--once"]):
+        omnisync(*command, "--data", books.folder, kill_at=f"{step}:{times}")
+        verified = omnisync("verify", "--all", "--data", books.folder)
+        assert verified.status == (0 if books.database.exists() else 1), verified
+
+    finish(books, facts)
     assert digests_of(books) == undisturbed
 
 
@@ -116,10 +132,11 @@ def test_ingest_of_a_pipe_killed_at_a_later_step_keeps_what_it_acknowledged(step
         ).end()
 
     assert died.status == -signal.SIGKILL, died
-    acknowledged = [int(json.loads(line)["position"].removeprefix("facts/0:")) for line in died.out.splitlines()]
-    assert len(acknowledged) == (3 if step == "ingest.3-acknowledged" else 2)
+    acknowledged = [positions_in(line) for line in died.out.splitlines()]
+    # Each batch is appended to both partitions.
+    assert len(acknowledged) == (3 if step == "ingest.3-acknowledged" else 1 if step.startswith("append.") else 2)
     kept = roots_of(books)
-    assert set(acknowledged) <= set(kept)
+    assert all(positions <= kept.keys() for positions in acknowledged)
     finish(books, facts)
     assert kept.items() <= roots_of(books).items()
     assert digests_of(books) == settled(world).digests()
@@ -143,14 +160,17 @@ def test_rebuild_killed_at_a_step_leaves_rows_that_verify(
     assert not (books.folder / "projections.rebuild.sqlite").exists()
 
 
+@pytest.mark.parametrize("partition", [1, 2, 3])
 @pytest.mark.parametrize("step", ["append.1-frame-written", "append.2-record-written", "append.3-synced"])
-def test_init_killed_at_a_step_can_be_done_again_or_was_done(step: str, tmp_path: Path) -> None:
+def test_init_killed_at_a_step_can_be_done_again_or_was_done(step: str, partition: int, tmp_path: Path) -> None:
+    """The genesis of the hub's partition is the last of three: with it the books are made."""
     folder = tmp_path / "new"
 
-    assert omnisync("init", "--data", folder, kill_at=step).status == -signal.SIGKILL
-    again = omnisync("init", "--data", folder)
+    died = omnisync("init", "--lanes", "2", "--data", folder, kill_at=f"{step}:{partition}")
+    assert died.status == -signal.SIGKILL
+    again = omnisync("init", "--lanes", "2", "--data", folder)
 
-    torn = step == "append.1-frame-written"
+    torn = step == "append.1-frame-written" or partition < 3
     assert again.status == (0 if torn else 1)
     assert torn or "holds books already" in again.err
     assert omnisync("run", "--once", "--data", folder).status == 0
@@ -166,7 +186,7 @@ def test_run_killed_again_and_again_comes_to_its_end(books: Books, facts: Path, 
     assert digests_of(books) == undisturbed
 
 
-def test_strict_ingest_killed_before_its_sync_is_all_or_nothing(tmp_path: Path) -> None:
+def test_strict_ingest_killed_before_its_sync_is_all_or_nothing_in_each_partition(tmp_path: Path) -> None:
     world = build_world(5, calm=True, late=False)
     clean = [line for line in dict.fromkeys(world.lines()) if b'"NodeRegistered"' not in line]
     file = write_facts(tmp_path / "clean.jsonl", clean)
@@ -174,12 +194,15 @@ def test_strict_ingest_killed_before_its_sync_is_all_or_nothing(tmp_path: Path) 
         books = new_books(tmp_path / step, world)
         died = omnisync("ingest", file, "--strict", "--data", books.folder, kill_at=step)
         assert died.status == -signal.SIGKILL
-        counts = [record.header.count for record in books.facts().read()][1:]
-        assert counts in ([], [len(clean)])
+        # Each partition takes all that is for it or nothing; the file as a whole is completed by sending it again.
+        held = [[line for record in log.read(1) for line in record.lines][1:] for log in books.partitions()]
+        everywhere = [line for line in clean if b'"StreamMarked"' in line or b'"StreamRegistered"' in line]
+        assert [len(lines) for lines in held] in ([0, 0], [len(clean), 0])
         again = omnisync("ingest", file, "--strict", "--data", books.folder, "--json")
         assert again.status == 0
         told = json.loads(again.out)
-        assert (told["accepted"], told["duplicates"]) == ((0, len(clean)) if counts else (len(clean), 0))
+        new = len(everywhere) if held[0] else len(clean)
+        assert (told["accepted"], told["duplicates"]) == (new, len(clean) - new)
 
 
 def test_unknown_step_refuses_to_start(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from app.books import Books, BooksMissing
 from projections.read import read_position
 from tests.faults.moments import AFTER, ALL_PROJECTED, WHERE
 from tests.faults.process import Ended, omnisync, start
-from tests.faults.scenes import digests_of, logs_of, new_books, roots_of, write_facts
+from tests.faults.scenes import digests_of, logs_of, new_books, positions_in, roots_of, write_facts
 from tests.settlement.desk import Desk, settled
 from tests.worlds import World, build_world
 
@@ -102,10 +102,10 @@ def _run(delay: float | None, *arguments: str | Path, stdin: int | None = None) 
     return process.end(), alive
 
 
-def acknowledged(ended: Ended) -> list[int]:
+def acknowledged(ended: Ended) -> set[tuple[str, int]]:
     whole = ended.out[: ended.out.rfind("\n") + 1]
-    receipts = [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
-    return [int(receipt["position"].removeprefix("facts/0:")) for receipt in receipts]
+    receipts = [positions_in(line) for line in whole.splitlines() if line.startswith("{")]
+    return set[tuple[str, int]]().union(*receipts)
 
 
 def moment(command: str, ended: Ended, alive: bool, books: Books, quiet: Quiet) -> str:
@@ -120,7 +120,7 @@ def moment(command: str, ended: Ended, alive: bool, books: Books, quiet: Quiet) 
         return "between acknowledgements" if counts["facts/0"] < max(quiet.due) else "all acknowledged"
     if counts["lane-0"] < quiet.due[counts["facts/0"]]:
         return "settling"
-    ends = {name: log.end() for name, log in logs.items() if name != "facts/0"}
+    ends = {name: log.end() for name, log in logs.items() if not name.startswith("facts/")}
     return ALL_PROJECTED if command == "run" and position_of(books) == ends else "projecting"
 
 
@@ -141,7 +141,7 @@ def kill_and_check(place: Path, quiet: Quiet, kills: int, random: Random) -> Cou
     """Disturb one folder of books that often, let it finish, and compare."""
     books = new_books(place, quiet.world)
     fell: Counter[str] = Counter()
-    promised: dict[int, str | None] = {}
+    promised: dict[tuple[str, int], str | None] = {}
     ingested = False
     for number in range(TRIES_PER_KILL_MAX * kills):
         landed = fell.total() - fell[AFTER]

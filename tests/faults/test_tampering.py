@@ -26,6 +26,7 @@ from settlement.verify import Finding, verify_logs, verify_rows
 from tests.faults.forgery import FOLDERS, forge, rest_anew
 from tests.faults.process import omnisync
 from tests.faults.scenes import inspect, logs_of, settled_books
+from tests.networks import build_network
 from tests.worlds import World, build_world
 
 FLIPS = 120
@@ -50,8 +51,23 @@ def books(tmp_path: Path, sound: Books) -> Books:
     return Books(tmp_path / "books")
 
 
+@pytest.fixture(scope="module")
+def lively(tmp_path_factory: pytest.TempPathFactory) -> Books:
+    """Give books with a row in every table."""
+    folder = tmp_path_factory.mktemp("lively") / "books"
+    books = settled_books(folder, build_network(55, jobs=16, periods=8))
+    inspect(books)
+    return books
+
+
+@pytest.fixture
+def full_books(tmp_path: Path, lively: Books) -> Books:
+    shutil.copytree(lively.folder, tmp_path / "books")
+    return Books(tmp_path / "books")
+
+
 def check_logs(books: Books) -> None:
-    verify_logs(books.facts(), [books.lane()], books.hub())
+    verify_logs(books.partitions(), books.lanes(), books.hub())
 
 
 def flip_and_check(books: Books, flips: int, seed: str) -> None:
@@ -118,20 +134,20 @@ def rows_of(connection: sqlite3.Connection, table: str) -> list[tuple[int, ...]]
 
 def find(books: Books) -> str:
     with pytest.raises(Finding) as found:
-        verify_rows(books.engine(), books.facts(), books.ledgers())
+        verify_rows(books.engine(), books.facts("facts/hub"), books.ledgers())
     return str(found.value)
 
 
 @pytest.mark.parametrize(("table", "name"), COLUMNS)
-def test_changed_value_of_any_column_is_found(books: Books, table: str, name: str) -> None:
+def test_changed_value_of_any_column_is_found(full_books: Books, table: str, name: str) -> None:
     column = METADATA.tables[table].c[name]
-    with sqlite3.connect(books.database) as connection:
+    with sqlite3.connect(full_books.database) as connection:
         place = Random(f"{table} {name}").choice(rows_of(connection, table))
         (value,) = connection.execute(f"SELECT {name} FROM {table} WHERE rowid = ?", (place,)).fetchone()
         connection.execute(f"UPDATE {table} SET {name} = ? WHERE rowid = ?", (changed(column, value), place))
     connection.close()
 
-    said = find(books)
+    said = find(full_books)
 
     # A balance is named by its account: so whoever renames or renumbers an account is found at what refers to it.
     named = {"account", "balance", "history", table} if table == "account" else {table}
@@ -141,21 +157,21 @@ def test_changed_value_of_any_column_is_found(books: Books, table: str, name: st
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_deleted_row_is_found(books: Books, table: str) -> None:
-    with sqlite3.connect(books.database) as connection:
+def test_deleted_row_is_found(full_books: Books, table: str) -> None:
+    with sqlite3.connect(full_books.database) as connection:
         place = Random(table).choice(rows_of(connection, table))
         connection.execute(f"DELETE FROM {table} WHERE rowid = ?", (place,))
     connection.close()
 
-    said = find(books)
+    said = find(full_books)
 
     assert table in ("account", "checkpoint") or (said.startswith(f"table {table}, row ") and "is missing" in said)
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_inserted_row_is_found(books: Books, table: str) -> None:
+def test_inserted_row_is_found(full_books: Books, table: str) -> None:
     columns = list(METADATA.tables[table].columns)
-    with sqlite3.connect(books.database) as connection:
+    with sqlite3.connect(full_books.database) as connection:
         row = list(connection.execute(f"SELECT * FROM {table} LIMIT 1").fetchone())
         for number, column in enumerate(columns):
             if column.primary_key or (table == "account" and column.name == "account"):
@@ -163,11 +179,11 @@ def test_inserted_row_is_found(books: Books, table: str) -> None:
         connection.execute(f"INSERT INTO {table} VALUES ({','.join('?' * len(row))})", row)
     connection.close()
 
-    assert find(books).startswith(f"table {table}, row ")
+    assert find(full_books).startswith(f"table {table}, row ")
 
 
-def test_swapped_balances_of_two_accounts_are_found(books: Books) -> None:
-    with sqlite3.connect(books.database) as connection:
+def test_swapped_balances_of_two_accounts_are_found(full_books: Books) -> None:
+    with sqlite3.connect(full_books.database) as connection:
         first, second = connection.execute(
             "SELECT id FROM account WHERE account LIKE 'consumer:%' OR account LIKE 'payable:%' LIMIT 2"
         ).fetchall()
@@ -176,15 +192,15 @@ def test_swapped_balances_of_two_accounts_are_found(books: Books) -> None:
                 connection.execute(f"UPDATE {table} SET account_id = ? WHERE account_id = ?", (new, old))
     connection.close()
 
-    assert find(books).startswith(("table balance", "table history"))
+    assert find(full_books).startswith(("table balance", "table history"))
 
 
-def test_amount_that_is_no_number_is_found(books: Books) -> None:
-    with sqlite3.connect(books.database) as connection:
+def test_amount_that_is_no_number_is_found(full_books: Books) -> None:
+    with sqlite3.connect(full_books.database) as connection:
         connection.execute("UPDATE balance SET credits = 'much' WHERE rowid = 3")
     connection.close()
 
-    assert find(books).startswith("table balance")
+    assert find(full_books).startswith("table balance")
 
 
 # --- forgers, who make the log's own checks pass ---

@@ -11,7 +11,7 @@ import pytest
 from app.books import Books
 from events.filelog import hold_lock
 from tests.faults.process import Started, omnisync, start
-from tests.faults.scenes import digests_of, new_books, run_books, write_facts
+from tests.faults.scenes import digests_of, logs_of, new_books, run_books, write_facts
 from tests.settlement.desk import as_lines, settled
 from tests.worlds import World, build_world
 
@@ -54,14 +54,14 @@ def wait_for(process: Started, text: bytes) -> None:
 )
 def test_second_writer_is_told_so_and_changes_nothing(lock: str, command: list[str], books: Books) -> None:
     run_books(books)
-    before = books.facts().root(), books.lane().root(), books.hub().root(), books.database.read_bytes()
+    before = [log.root() for log in logs_of(books).values()], books.database.read_bytes()
 
     with hold_lock(books.folder / lock):
         refused = omnisync(*command, "--data", books.folder)
 
     assert refused.status == 1
     assert refused.err == f"omnisync: {lock} is held by another process; wait for it to end\n"
-    assert (books.facts().root(), books.lane().root(), books.hub().root(), books.database.read_bytes()) == before
+    assert ([log.root() for log in logs_of(books).values()], books.database.read_bytes()) == before
 
 
 def test_of_two_ingests_at_once_one_succeeds(books: Books, facts: Path, world: World) -> None:
@@ -126,7 +126,7 @@ def test_runs_beside_ingest_rest_on_what_is_durable_only(books: Books, world: Wo
         list(books.ingest(iter([lines[start_at : start_at + 40]]), "world"))
         run_books(books)
 
-    facts = {record.end: record.header.root for record in books.facts().read()}
+    facts = {record.end: record.header.root for record in books.facts("facts/0").read()}
     for record in books.lane().read():
         assert all(facts[basis.end] == basis.root for basis in record.header.basis)
     assert digests_of(books) == settled(world).digests()

@@ -1,4 +1,4 @@
-"""Books in memory for tests: three logs, and sessions of ingest and settlement that start anew each time."""
+"""Books in memory for tests: their logs, and sessions of ingest and settlement that start anew each time."""
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -18,12 +18,12 @@ from ledger.parameters import Parameters
 from projections.database import open_sqlite
 from projections.project import Projector
 from projections.tables import METADATA
-from settlement.ingest import Receipt, catch_up, ingest
-from settlement.intake import Intake
+from settlement.ingest import Partitions, Receipt, ingest
 from settlement.lines import Line
 from settlement.output import Output
-from settlement.settle import BATCH_DECISIONS, HubSettler, LaneSettler
-from settlement.verify import fold_books
+from settlement.routing import partitions_of
+from settlement.settle import BATCH_DECISIONS, HubSettler, LaneSettler, Settlement
+from settlement.verify import Verdict, fold_books, verify_logs
 from tests.worlds import ASSET, LAUNCH, Naive, World, genesis_of
 
 __all__ = ["Desk", "MemoryLog", "as_lines", "day", "money_of", "no_clock", "settled", "tables_of"]
@@ -71,29 +71,46 @@ class MemoryLog:
 
 
 class Desk:
-    """A facts log, a lane's and the hub's."""
+    """Partitions of facts, a ledger log per lane, and the hub's; `facts` and `lane` are those of the first lane."""
 
-    def __init__(self, parameters: Parameters) -> None:
+    def __init__(self, parameters: Parameters, lanes: int = 1, *, opened: bool = True) -> None:
         """Begin with the genesis."""
         self.parameters = parameters
-        self.facts, self.lane, self.hub = MemoryLog("facts/0"), MemoryLog("lane-0"), MemoryLog("hub")
-        self.facts.append([encode(genesis_of(parameters))], EVIDENCE)
+        self.partitions = [MemoryLog(name) for name in partitions_of(lanes)]
+        self.lanes, self.hub = [MemoryLog(f"lane-{number}") for number in range(lanes)], MemoryLog("hub")
+        self.facts, self.lane = self.partitions[0], self.lanes[0]
+        if opened:
+            for facts in self.partitions:
+                facts.append([encode(genesis_of(parameters))], EVIDENCE)
+
+    @property
+    def ledgers(self) -> list[MemoryLog]:
+        """All ledger logs, the hub's first."""
+        return [self.hub, *self.lanes]
 
     def ingest(self, facts: Sequence[Fact] | Sequence[bytes], chunk: int = 50) -> list[Receipt]:
         """Take facts or lines in, in one session, a chunk at a time."""
-        intake = Intake()
-        catch_up(intake, self.facts)
-        return list(ingest(_chunks(as_lines(facts), chunk), "test", intake, self.facts, no_clock))
+        return list(ingest(_chunks(as_lines(facts), chunk), "test", Partitions(self.partitions), no_clock))
 
-    def settle(self, batch: int = BATCH_DECISIONS) -> tuple[int, int]:
+    def settle(self, batch: int = BATCH_DECISIONS) -> int:
         """Settle all that is there, as a process that has just started."""
-        lane = LaneSettler(0, self.facts, Output(self.lane, no_clock), _nothing)
-        hub = HubSettler(self.facts, [self.lane], Output(self.hub, no_clock), _nothing)
-        return lane.run(batch), hub.run()
+        return self.settlement().run(batch)
+
+    def settlement(self) -> Settlement:
+        """Start the settlers."""
+        lanes = [
+            LaneSettler(number, len(self.lanes), facts, self.hub, Output(lane, no_clock), _nothing)
+            for number, (facts, lane) in enumerate(zip(self.partitions[:-1], self.lanes, strict=True))
+        ]
+        return Settlement(lanes, HubSettler(self.partitions[-1], self.lanes, Output(self.hub, no_clock), _nothing))
+
+    def verify(self) -> Verdict:
+        """Derive the logs again."""
+        return verify_logs(self.partitions, self.lanes, self.hub)
 
     def books(self) -> Folded:
-        """Fold both ledgers by the scalar model."""
-        return fold_books([self.hub, self.lane])
+        """Fold all ledgers by the scalar model."""
+        return fold_books(self.ledgers)
 
     def digests(self) -> Digests:
         """Return the digests of the scalar fold."""
@@ -105,23 +122,25 @@ class Desk:
         return {place: net for place, net in nets.items() if net}
 
     def decisions(self) -> list[Decision]:
-        """Return the lane's decisions, then the hub's."""
-        read = [decode(line) for log in (self.lane, self.hub) for record in log.read() for line in record.lines]
+        """Return the lanes' decisions, then the hub's."""
+        read = [decode(line) for log in (*self.lanes, self.hub) for record in log.read() for line in record.lines]
         return [event for event in read if isinstance(event, Decision)]
 
     def kept(self) -> list[Event]:
-        """Return the events of the facts log."""
-        read = [decode(line) for record in self.facts.read() for line in record.lines]
+        """Return the events of all partitions; what goes to each of them, as often."""
+        read = [decode(line) for facts in self.partitions for record in facts.read() for line in record.lines]
         return [event for event in read if isinstance(event, Event)]
 
     def project(self, engine: Engine) -> None:
         """Fold into rows, as a process that has just started."""
-        Projector(engine, self.facts, [self.hub, self.lane]).run()
+        Projector(engine, self.partitions[-1], self.ledgers).run()
 
 
-def settled(world: World, facts: Sequence[Fact] | None = None, chunk: int = 50, batch: int = 2_000) -> Desk:
+def settled(
+    world: World, facts: Sequence[Fact] | None = None, chunk: int = 50, batch: int = 2_000, lanes: int = 1
+) -> Desk:
     """Run a world, or facts of it, in one go."""
-    desk = Desk(world.parameters)
+    desk = Desk(world.parameters, lanes)
     desk.ingest(world.facts() if facts is None else facts, chunk)
     desk.settle(batch)
     return desk

@@ -1,6 +1,7 @@
 """Time is data: epochs close when every stream has passed them, and what is late changes no closed epoch."""
 
 from collections import defaultdict
+from collections.abc import Callable
 
 import pytest
 
@@ -17,8 +18,9 @@ from events.event import Fact
 from events.facts import Terms, UsageMetered, UsageMeteredData
 from events.instant import DAY, MICROSECONDS, day_of, format_instant
 from settlement.timekeeper import BEFORE_TIME, Timekeeper
+from tests.networks import build_small_network
 from tests.settlement.desk import Desk, day, settled
-from tests.worlds import ASSET, LAUNCH, build_world, parameter_set
+from tests.worlds import ASSET, LAUNCH, World, build_world, parameter_set
 
 A, B = Producer("a"), Producer("b")
 GRACE = 1800 * MICROSECONDS
@@ -135,14 +137,21 @@ def test_fees_are_split_once_per_epoch_on_the_networks_sum() -> None:
     assert allocated == [(0, "99", "9", "90"), (1, "50", "5", "45")]
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_closed_epochs_totals_never_change_and_sum_to_what_was_settled(seed: int) -> None:
-    world = build_world(seed, periods=8, jobs=30)
+def build_busy_world(seed: int) -> World:
+    return build_world(seed, periods=8, jobs=30)
+
+
+@pytest.mark.parametrize(("build", "step"), [(build_busy_world, 10), (build_small_network, 40)])
+@pytest.mark.parametrize("seed", range(12))
+def test_closed_epochs_totals_never_change_and_sum_to_what_was_settled(
+    seed: int, build: Callable[[int], World], step: int
+) -> None:
+    world = build(seed)
     desk = Desk(world.parameters)
     seen: dict[int, tuple[int, int]] = {}
     facts = world.facts()
-    for start in range(0, len(facts), 10):
-        desk.ingest(facts[start : start + 10])
+    for start in range(0, len(facts), step):
+        desk.ingest(facts[start : start + step])
         desk.settle()
         sums: defaultdict[int, list[int]] = defaultdict(lambda: [0, 0])
         for decision in desk.decisions():

@@ -1,0 +1,88 @@
+"""What the hub has decided, as it will stand in its log; and the moment at which it decides.
+
+id = SHA-256(type | key)        occurred_at = that of what caused it, else the cut
+epoch = that of the day on which it occurred, while it is open (D14)
+"""
+
+from typing import Any, NamedTuple
+
+from events.codec import encode
+from events.decisions import DecisionRefused, DecisionRefusedData
+from events.event import Fact, decision_id
+from events.instant import format_instant
+from events.refusal import Refusal
+from ledger.epoch import closes_at, epoch_for
+from settlement.holdings import Holdings
+from settlement.lane_writer import SOURCE
+from settlement.timekeeper import BEFORE_TIME
+
+__all__ = ["Cause", "HubWriter"]
+
+
+class Cause(NamedTuple):
+    """What a decision rests on: a fact, a lane's decision, or (without an id) that a time has come."""
+
+    occurred_at: int
+    id: str | None = None
+    late: bool = False
+
+
+class HubWriter:
+    """Writes the hub's decisions and keeps what they leave in each account.
+
+    `cut` is the time of the present cut, `oldest_open` the oldest epoch that is not closed.
+    """
+
+    def __init__(self, params_hash: str, oldest_open: int) -> None:
+        """Begin without a decision."""
+        self.holdings = Holdings()
+        self.cut = BEFORE_TIME
+        self.oldest_open = oldest_open
+        self._params_hash = params_hash
+        self._cause = Cause(BEFORE_TIME)
+        self._lines: list[bytes] = []
+
+    def because(self, cause: Cause) -> None:
+        """Name the cause of what is written from now on."""
+        self._cause = cause
+
+    def write(self, kind: type[Any], key: str, subject: str, data: Any) -> None:
+        """Write what the present cause led to. Raises: LedgerInvariantBroken."""
+        self._write(kind, key, subject, data, self._cause, epoch_for(self._cause.occurred_at, self.oldest_open))
+
+    def write_close(self, kind: type[Any], key: str, subject: str, data: Any) -> None:
+        """Write a part of the oldest open epoch's close, which is the present cut. Raises: LedgerInvariantBroken."""
+        self._write(kind, key, subject, data, Cause(self.cut), self.oldest_open)
+
+    def refuse(self, fact: Fact, refusal: Refusal) -> None:
+        """Write why the fact, which is the present cause, was refused."""
+        data = DecisionRefusedData(detail=refusal.detail[:300], reason=refusal.reason)
+        self.write(DecisionRefused, fact.id, fact.subject, data)
+
+    def refuse_unreadable(self, position: str, refusal: Refusal) -> None:
+        """Write why a line was refused; it has no time of its own."""
+        data = DecisionRefusedData(detail=refusal.detail[:300], reason=refusal.reason, position=position)
+        began_at = closes_at(self.oldest_open - 1, 0)
+        self._write(DecisionRefused, position, "intake", data, Cause(began_at), self.oldest_open)
+
+    def give(self) -> list[bytes]:
+        """Hand over what was written since the last time."""
+        lines, self._lines = self._lines, []
+        return lines
+
+    def _write(self, kind: type[Any], key: str, subject: str, data: Any, cause: Cause, epoch: int) -> None:
+        decision = kind(
+            id=decision_id(kind.__name__, key),
+            source=SOURCE,
+            subject=subject,
+            occurred_at=format_instant(cause.occurred_at),
+            key=key,
+            schema_version=kind.VERSION,
+            causation_id=cause.id,
+            epoch=epoch,
+            params_hash=self._params_hash,
+            late=cause.late,
+            data=data,
+        )
+        self.holdings.fold(decision)
+        self._lines.append(encode(decision))

@@ -1,0 +1,127 @@
+"""What a lane has decided, as it will stand in its log: ids, epochs, canonical lines, and the sums of open epochs.
+
+id = SHA-256(type | key)        epoch = that of the deciding fact's day, while it is open (D14)
+"""
+
+from hashlib import sha256
+from typing import Any
+
+from events.codec import encode
+from events.decisions import (
+    DecisionRefused,
+    DecisionRefusedData,
+    LaneEpochClosed,
+    LaneEpochClosedData,
+    LaneTotal,
+)
+from events.event import Decision, decision_id
+from events.instant import format_instant
+from events.merkle import leaf_hash
+from events.refusal import Refusal
+from ledger.accounts import VAULT_ESCROW
+from ledger.epoch import closes_at, epoch_for
+from settlement.intake import Accepted
+from settlement.jobs import EpochSum, LaneState
+
+__all__ = ["SOURCE", "LaneWriter"]
+
+SOURCE = "settlement"
+
+
+class LaneWriter:
+    """Writes one lane's decisions; `give` hands them over in the order in which they were made."""
+
+    def __init__(self, number: int, asset: str, params_hash: str, state: LaneState) -> None:
+        """Begin with no decision; `state` holds the sums of the open epochs."""
+        self._number = number
+        self._asset = asset
+        self._params_hash = params_hash
+        self._state = state
+        self._lines: list[bytes] = []
+
+    def give(self) -> list[bytes]:
+        """Hand over what was decided since the last time."""
+        lines, self._lines = self._lines, []
+        return lines
+
+    def answer(self, accepted: Accepted, kind: type[Any], key: str, data: Any, subject: str | None = None) -> None:
+        """Write what a fact caused; it is about the fact's subject, unless another is named."""
+        fact = accepted.fact
+        self._append(
+            kind(
+                id=decision_id(kind.__name__, key),
+                source=SOURCE,
+                subject=subject or fact.subject,
+                occurred_at=fact.occurred_at,
+                key=key,
+                schema_version=kind.VERSION,
+                causation_id=fact.id,
+                epoch=epoch_for(accepted.occurred_at, self._state.oldest_open),
+                params_hash=self._params_hash,
+                late=accepted.late,
+                data=data,
+            )
+        )
+
+    def refuse(self, accepted: Accepted, refusal: Refusal) -> None:
+        """Write why a fact was refused."""
+        data = DecisionRefusedData(detail=refusal.detail[:300], reason=refusal.reason)
+        self.answer(accepted, DecisionRefused, accepted.fact.id, data)
+
+    def refuse_unreadable(self, position: str, refusal: Refusal) -> None:
+        """Write why a line was refused; it has no time of its own."""
+        data = DecisionRefusedData(detail=refusal.detail[:300], reason=refusal.reason, position=position)
+        time = closes_at(self._state.oldest_open - 1, 0)
+        self._write(DecisionRefused, position, "intake", time, self._state.oldest_open, data)
+
+    def carry_out(self, time: int, causation_id: str, kind: type[Any], key: str, subject: str, data: Any) -> None:
+        """Write what a verdict of the hub caused at a network time."""
+        epoch = epoch_for(time, self._state.oldest_open)
+        self._write(kind, key, subject, time, epoch, data, causation_id=causation_id)
+
+    def close_epoch(self, epoch: int, grace_seconds: int) -> None:
+        """Write the sums of an epoch, which is over for the lane."""
+        total = self._state.epochs.pop(epoch, None) or EpochSum()
+        totals = (LaneTotal(asset=self._asset, vault=VAULT_ESCROW, fee=str(total.fee), burn=str(total.burn)),)
+        key = f"{self._number}:{epoch}"
+        closed = LaneEpochClosed(
+            id=decision_id("LaneEpochClosed", key),
+            source=SOURCE,
+            subject=f"lane-{self._number}",
+            occurred_at=format_instant(closes_at(epoch, grace_seconds)),
+            key=key,
+            schema_version=1,
+            epoch=epoch,
+            params_hash=self._params_hash,
+            data=LaneEpochClosedData(
+                digest=sha256(b"".join(sorted(total.leaves))).hexdigest(),
+                events=len(total.leaves),
+                lane=self._number,
+                totals=totals if total.fee or total.burn else (),
+                duties=total.duties(),
+            ),
+        )
+        self._lines.append(encode(closed))
+
+    def _write(
+        self, kind: type[Any], key: str, subject: str, time: int, epoch: int, data: Any, causation_id: str | None = None
+    ) -> None:
+        self._append(
+            kind(
+                id=decision_id(kind.__name__, key),
+                source=SOURCE,
+                subject=subject,
+                occurred_at=format_instant(time),
+                key=key,
+                schema_version=kind.VERSION,
+                causation_id=causation_id,
+                epoch=epoch,
+                params_hash=self._params_hash,
+                data=data,
+            )
+        )
+
+    def _append(self, decision: Decision) -> None:
+        line = encode(decision)
+        self._state.epoch_sum(decision.epoch).include(decision, leaf_hash(line))
+        self._lines.append(line)
