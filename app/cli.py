@@ -9,12 +9,13 @@ import click
 from sqlalchemy.exc import DatabaseError
 
 from app.books import BooksExist, BooksMissing
-from app.commands import ask, check, demo, export, trace, write
+from app.commands import ask, check, demo, earnings, export, statement, trace, write
 from app.settings import read_settings
 from app.traces.alibaba import TraceMalformed
 from events.killpoints import arm
 from events.log import LogFault
 from ledger.errors import LedgerInvariantBroken, ParametersInvalid
+from projections.database import SchemaOutdated
 from projections.position import AtRefused
 from projections.project import ProjectionMoved
 from projections.read import AccountUnknown
@@ -31,6 +32,7 @@ EXPECTED = (
     LogFault,
     ParametersInvalid,
     ProjectionMoved,
+    SchemaOutdated,
     TraceMalformed,
     OSError,
 )
@@ -58,6 +60,10 @@ for command in (
     ask.history,
     ask.supply,
     ask.report,
+    earnings.epochs,
+    earnings.rewards,
+    earnings.apy,
+    statement.statement,
     check.verify,
     check.rebuild,
     export.export,

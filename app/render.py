@@ -8,27 +8,40 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-__all__ = ["FORMATS", "Answer", "decimal_text", "format_options", "print_json", "progress", "render", "say"]
+__all__ = ["FORMATS", "Answer", "Section", "decimal_text", "format_options", "print_json", "progress", "render", "say"]
 
 FORMATS = ("table", "json", "csv")
 _talk = Console(stderr=True)
+
+
+class Section(NamedTuple):
+    """A further table of an answer, under a title; for people alone."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
 
 
 class Answer:
     """What a command has to say: `data` for JSON, and the same as a table."""
 
     def __init__(
-        self, data: dict[str, Any], columns: Sequence[str], rows: Sequence[Sequence[Any]], notes: Sequence[str] = ()
+        self,
+        data: dict[str, Any],
+        columns: Sequence[str],
+        rows: Sequence[Sequence[Any]],
+        notes: Sequence[str] = (),
+        sections: Sequence[Section] = (),
     ) -> None:
-        """`rows` hold ints for amounts (base units) and text for the rest; `notes` stand below the table."""
-        self.data, self.columns, self.rows, self.notes = data, columns, rows, notes
+        """`rows` hold ints for amounts (base units) and text for the rest; `notes` stand below the tables."""
+        self.data, self.columns, self.rows, self.notes, self.sections = data, columns, rows, notes, sections
 
 
 def format_options(command: Any) -> Any:
@@ -74,25 +87,28 @@ def progress(what: str, total: int | None = None) -> Iterator[Any]:
 
 
 def _print_table(answer: Answer, decimals: int | None) -> None:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    numeric = [bool(answer.rows) and isinstance(cell, int) for cell in (answer.rows[0] if answer.rows else ())]
-    for number, column in enumerate(answer.columns):
-        table.add_column(
-            column, justify="right" if numeric and numeric[number] else "left", no_wrap=True, overflow="fold"
-        )
-    for row in answer.rows:
-        table.add_row(*(_cell(cell, decimals) for cell in row))
-    # As wide as its content: a pipe or a narrow terminal must not lose digits.
-    Console(width=max(80, sum(_widths(answer, decimals)) + 3 * len(answer.columns))).print(table)
+    _print_rows(answer.columns, answer.rows, decimals)
+    for section in answer.sections:
+        if section.rows:
+            click.echo(f"\n{section.title}")
+            _print_rows(section.columns, section.rows, decimals)
+    if answer.sections and answer.notes:
+        click.echo()
     for note in answer.notes:
         click.echo(note)
 
 
-def _widths(answer: Answer, decimals: int | None) -> list[int]:
-    return [
-        max([len(column), *(len(_cell(row[number], decimals)) for row in answer.rows)])
-        for number, column in enumerate(answer.columns)
-    ]
+def _print_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]], decimals: int | None) -> None:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for number, column in enumerate(columns):
+        is_numeric = any(isinstance(row[number], int) for row in rows)
+        table.add_column(column, justify="right" if is_numeric else "left", no_wrap=True, overflow="fold")
+    texts = [[_cell(cell, decimals) for cell in row] for row in rows]
+    for row in texts:
+        table.add_row(*row)
+    # As wide as its content: a pipe or a narrow terminal must not lose digits.
+    widths = [max([len(column), *(len(row[number]) for row in texts)]) for number, column in enumerate(columns)]
+    Console(width=max(80, sum(widths) + 3 * len(columns))).print(table)
 
 
 def _cell(cell: Any, decimals: int | None) -> str:

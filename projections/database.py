@@ -13,13 +13,21 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import NullPool
 
-__all__ = ["close_to_one_file", "migrate", "open_sqlite"]
+__all__ = ["REVISION", "SchemaOutdated", "close_to_one_file", "migrate", "open_sqlite"]
 
 BUSY_TIMEOUT_MS = 10_000
+REVISION = "0002"
+
+
+class SchemaOutdated(Exception):
+    """A reader's database has tables of another revision than this code reads; the message names the fix."""
 
 
 def open_sqlite(path: Path | None, *, writable: bool) -> Engine:
-    """Open an embedded database file; None keeps it in memory."""
+    """Open an embedded database file; None keeps it in memory.
+
+    A reader's connection raises SchemaOutdated where the tables are not those of `REVISION`.
+    """
     url = "sqlite://" if path is None else f"sqlite:///{path}"
     engine = create_engine(url) if path is None else create_engine(url, poolclass=NullPool)
 
@@ -33,6 +41,7 @@ def open_sqlite(path: Path | None, *, writable: bool) -> Engine:
         cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
         if not writable:
             cursor.execute("PRAGMA query_only=ON")
+            _check_revision(cursor)
         cursor.close()
 
     @event.listens_for(engine, "begin")
@@ -71,3 +80,17 @@ def migrate(engine: Engine, scripts: Path) -> None:
     with engine.connect() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+def _check_revision(cursor: Any) -> None:
+    cursor.execute("SELECT name FROM sqlite_master WHERE name = 'alembic_version'")
+    if cursor.fetchone() is None:
+        # Not made by `migrate`, or damaged: whoever reads finds out.
+        return
+    cursor.execute("SELECT version_num FROM alembic_version")
+    found = cursor.fetchone()
+    if found is None or found[0] != REVISION:
+        raise SchemaOutdated(
+            f"the projections have tables of revision {found and found[0]}, this program reads {REVISION}; "
+            "`omnisync run --once` brings them up and folds the logs again"
+        )

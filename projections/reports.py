@@ -28,6 +28,8 @@ class Report:
     rows: Sequence[Sequence[Any]]
     lines: list[dict[str, Any]] = field(default_factory=list)
     amounts: Sequence[str] = ()
+    # The columns that fit on a screen, where there are more than that.
+    shown: Sequence[str] = ()
 
     def data(self) -> dict[str, Any]:
         """Return the report for JSON: amounts as text, counts as numbers."""
@@ -50,18 +52,21 @@ def quarter_epochs(period: str) -> range:
 def report_jobs(connection: Connection, period: str | None) -> Report:
     """Count jobs by how they ended and add up their money."""
     counts = dict.fromkeys(("jobs", "settled", "refunded", "cancelled", "cpu_only", "open"), 0)
-    amounts = dict.fromkeys(_JOB_AMOUNTS, 0)
-    columns = (job.c.status, job.c.cause, *(job.c[name] for name in _JOB_AMOUNTS))
+    amounts = dict.fromkeys((*_JOB_AMOUNTS, "waiting"), 0)
+    columns = (job.c.status, job.c.cause, *(job.c[name] for name in amounts))
     statement = select(*columns).where(_in_period(job.c.epoch, period)).execution_options(yield_per=10_000)
     for row in connection.execute(statement):
         counts["jobs"] += 1
         counts["cpu_only" if row.cause == "cpu_only" else row.status] += 1
-        for name in _JOB_AMOUNTS:
+        for name in amounts:
             amounts[name] += getattr(row, name)
-    opened = counts.pop("open")
-    totals = counts | ({"open": opened} if opened else {}) | amounts
+    # Told only where there are any.
+    for sums, name in ((counts, "open"), (amounts, "waiting")):
+        if not sums[name]:
+            del sums[name]
+    totals = counts | amounts
     rows = [[name, str(value)] for name, value in counts.items()] + [[name, value] for name, value in amounts.items()]
-    return Report(totals, ["", "total"], rows, amounts=_JOB_AMOUNTS)
+    return Report(totals, ["", "total"], rows, amounts=tuple(amounts))
 
 
 def report_burns(connection: Connection, period: str | None) -> Report:

@@ -7,7 +7,6 @@ from sqlalchemy import Connection, Table, select
 
 from events.decisions import (
     DecisionRefused,
-    EpochClosed,
     EscrowFunded,
     FeeAllocated,
     JobRefunded,
@@ -18,10 +17,13 @@ from events.facts import RecordRefused
 from events.record import Record
 from ledger.accounts import Key, kind_of
 from projections import tables
+from projections.network import network_rows
 
 __all__ = ["FactRows", "Row", "Rows"]
 
 Row = dict[str, Any]
+# What becomes of a job; one that is redistributed waits for its next attempt.
+_REFUNDED = {"failed": "refunded", "cancelled": "cancelled", "redistributed": "open"}
 
 
 class FactRows:
@@ -71,7 +73,6 @@ class Rows:
             table: [] for table in (tables.account, tables.history, tables.record, tables.dead_letter)
         }
         self._jobs: dict[str, Row] = {}
-        self._epochs: list[Row] = []
         self._totals: dict[tuple[int, str], Row] = {}
         self._busy: dict[int, bool] = {}
 
@@ -175,27 +176,26 @@ class Rows:
             total = self._total(decision.epoch, decision.data.asset)
             total["pool"] += int(decision.data.pool)
             total["treasury"] += int(decision.data.treasury)
-        elif isinstance(decision, EpochClosed):
-            self._epochs.append(
-                {"epoch": decision.epoch, "starts_at": decision.data.starts_at, "ends_at": decision.data.ends_at}
-            )
+        else:
+            for table, row in network_rows(sequence, decision):
+                self._new.setdefault(table, []).append(row)
 
     def _settled(self, decision: JobSettled) -> None:
         data = decision.data
         # A job that arrives whole, or is withdrawn before any attempt, was never opened.
         row = self._job(decision.subject) if data.funding == "escrow" else None
         row = row or _open_job(decision, data.consumer, data.asset, data.attempt, int(data.escrow))
+        # A later settlement of the attempt is about a line that had waited.
+        first = row["status"] != "settled"
         sums = {name: sum(int(getattr(line, name)) for line in data.lines) for name in ("gross", "burn", "fee", "net")}
-        row |= sums | {
-            "status": "settled",
-            "gpu_seconds": sum(line.gpu_seconds for line in data.lines),
-            "refund": int(data.refund),
-            "epoch": decision.epoch,
-            "late": decision.late,
-        }
+        used = sum(line.gpu_seconds for line in data.lines)
+        waiting = sum(int(line.hold) for line in data.waiting) if first else -int(data.escrow)
+        changes = sums | {"gpu_seconds": used, "refund": int(data.refund), "waiting": waiting}
+        row |= {name: amount if first else row[name] + amount for name, amount in changes.items()}
+        row |= {"status": "settled", "epoch": decision.epoch, "late": decision.late}
         self._jobs[decision.subject] = row
         total = self._total(decision.epoch, data.asset)
-        total["settled"] += 1
+        total["settled"] += first
         for name, amount in sums.items():
             total[name] += amount
 
@@ -204,7 +204,7 @@ class Rows:
         row = self._job(decision.subject) if data.attempt else None
         row = row or _open_job(decision, data.consumer, data.asset, data.attempt, 0)
         row |= {
-            "status": "refunded" if data.outcome == "failed" else "cancelled",
+            "status": _REFUNDED[data.outcome],
             "cause": data.cause,
             "refund": int(data.amount),
             "epoch": decision.epoch,
@@ -257,7 +257,6 @@ class Rows:
     def inserts(self) -> Iterator[tuple[Table, list[Row]]]:
         """Yield new rows, table by table."""
         yield from self._new.items()
-        yield tables.epoch, self._epochs
 
     def upserts(self) -> Iterator[tuple[Table, list[Row]]]:
         """Yield rows that may be there already."""
@@ -279,7 +278,7 @@ def _open_job(decision: Decision, consumer: str, asset: str, attempt: int, escro
         "asset": asset,
         "escrow": escrow,
         "gpu_seconds": 0,
-        **dict.fromkeys(("gross", "burn", "fee", "net", "refund"), 0),
+        **dict.fromkeys(("gross", "burn", "fee", "net", "refund", "waiting"), 0),
         "epoch": decision.epoch,
         "late": decision.late,
     }

@@ -33,7 +33,15 @@ __all__ = [
     "epoch_total",
     "history",
     "job",
+    "participant",
     "record",
+    "reward",
+    "reward_epoch",
+    "slash_case",
+    "slash_step",
+    "standing",
+    "ticket",
+    "ticket_end",
 ]
 
 
@@ -123,6 +131,7 @@ job = Table(
     Column("fee", BaseUnits, nullable=False),
     Column("net", BaseUnits, nullable=False),
     Column("refund", BaseUnits, nullable=False),
+    Column("waiting", BaseUnits, nullable=False),
     Column("epoch", Integer, nullable=False),
     Column("late", Boolean, nullable=False),
 )
@@ -133,6 +142,8 @@ epoch = Table(
     Column("epoch", Integer, primary_key=True, autoincrement=False),
     Column("starts_at", String(27), nullable=False),
     Column("ends_at", String(27), nullable=False),
+    Column("snapshot", String(64), nullable=False),
+    Column("sequence", BigInteger, nullable=False),
 )
 epoch_total = Table(
     "epoch_total",
@@ -157,4 +168,118 @@ dead_letter = Table(
     Column("reason", String(40), nullable=False),
     Column("detail", String(300), nullable=False),
     Column("raw", String, nullable=True),
+)
+
+# From here on rows are added and never changed. `sequence` is where the hub's log has the decision: what was known at a
+# past position lies below it.
+participant = Table(
+    "participant",
+    METADATA,
+    Column("role", String(20), primary_key=True),
+    Column("id", String(88), primary_key=True),
+    Column("operator", String(88), nullable=False),
+    Column("owner", String(44), nullable=False),
+    Column("minimum", BaseUnits, nullable=False),
+    Column("registered_at", String(27), nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+)
+Index("participant_by_owner", participant.c.owner)
+standing = Table(
+    "standing",
+    METADATA,
+    Column("role", String(20), primary_key=True),
+    Column("id", String(88), primary_key=True),
+    Column("sequence", BigInteger, primary_key=True),
+    Column("active", Boolean, nullable=False),
+    Column("cause", String(20), nullable=False),
+    Column("occurred_at", String(27), nullable=False),
+)
+ticket = Table(
+    "ticket",
+    METADATA,
+    Column("id", String(88), primary_key=True),
+    Column("role", String(20), nullable=False),
+    Column("participant", String(88), nullable=False),
+    Column("asset", String(88), nullable=False),
+    Column("amount", BaseUnits, nullable=False),
+    Column("ordered_at", String(27), nullable=False),
+    Column("matures_at", String(27), nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+)
+ticket_end = Table(
+    "ticket_end",
+    METADATA,
+    Column("ticket", String(88), primary_key=True),
+    Column("outcome", String(20), nullable=False),
+    Column("amount", BaseUnits, nullable=False),
+    Column("occurred_at", String(27), nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+)
+slash_case = Table(
+    "slash_case",
+    METADATA,
+    Column("id", String(88), primary_key=True),
+    Column("role", String(20), nullable=False),
+    Column("accused", String(88), nullable=False),
+    Column("cause", String(88), nullable=False),
+    Column("job", String(88), nullable=False),
+    Column("attempt", BigInteger, nullable=False),
+    Column("asset", String(88), nullable=False),
+    Column("basis", BaseUnits, nullable=False),
+    Column("bps", Integer, nullable=False),
+    Column("amount", BaseUnits, nullable=False),
+    Column("from_bonded", BaseUnits, nullable=False),
+    Column("proposer", String(88), nullable=False),
+    Column("bond", BaseUnits, nullable=False),
+    Column("reporter", String(88), nullable=False),
+    Column("verifiers", String, nullable=False),
+    Column("proposed_at", String(27), nullable=False),
+    Column("ends_at", String(27), nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+)
+Index("slash_case_by_accused", slash_case.c.accused)
+# `shares`: what of the accused's rewards had waited for the case; `shares_to`: the account that a reversal gave it to.
+slash_step = Table(
+    "slash_step",
+    METADATA,
+    Column("slash_case", String(88), primary_key=True),
+    Column("step", String(20), primary_key=True),
+    Column("occurred_at", String(27), nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("ends_at", String(27), nullable=False),
+    Column("paid", BaseUnits, nullable=False),
+    Column("burned", BaseUnits, nullable=False),
+    Column("shares", BaseUnits, nullable=False),
+    Column("shares_to", String(300), nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+)
+# `waits_on` is the case for which the share was withheld at first, `reason` why there is none; both may be empty.
+reward = Table(
+    "reward",
+    METADATA,
+    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    Column("asset", String(88), primary_key=True),
+    Column("validator", String(88), primary_key=True),
+    Column("weight", BaseUnits, nullable=False),
+    Column("amount", BaseUnits, nullable=False),
+    Column("assigned", BigInteger, nullable=False),
+    Column("answered", BigInteger, nullable=False),
+    Column("waits_on", String(88), nullable=False),
+    Column("reason", String(88), nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+)
+Index("reward_by_validator", reward.c.validator)
+reward_epoch = Table(
+    "reward_epoch",
+    METADATA,
+    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    Column("asset", String(88), primary_key=True),
+    Column("pool", BaseUnits, nullable=False),
+    Column("carry_in", BaseUnits, nullable=False),
+    Column("shared", BaseUnits, nullable=False),
+    Column("withheld", BaseUnits, nullable=False),
+    Column("carry", BaseUnits, nullable=False),
+    Column("weight", BaseUnits, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
 )

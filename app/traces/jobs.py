@@ -27,13 +27,12 @@ from events.facts import (
     JobFailedData,
     JobSubmitted,
     JobSubmittedData,
-    NodeRegistered,
-    NodeRegisteredData,
     Quote,
     UsageMetered,
     UsageMeteredData,
 )
 from events.instant import DAY
+from events.participants import NodeRegistered, NodeRegisteredData
 from ledger.metering import hold_for
 
 __all__ = ["Job", "Node", "Outcome", "Trace", "tell"]

@@ -2,15 +2,19 @@
 
 import json
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
+from app.books import Books
 from app.cli import cli
+from app.commands.write import load_preset
 from app.facts import Producer, to_line
 from events.instant import parse_instant
+from tests.projections.story import OWNER, told
 
 DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
 
@@ -34,6 +38,17 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     result = CliRunner().invoke(cli, ["demo", "--jobs", "40", "--data", str(folder)])
     assert result.exit_code == 0, result.output
     return folder
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give books whose projections tell four days of a small network."""
+    books = Books(tmp_path_factory.mktemp("network"))
+    books.create(load_preset("omnisync"))
+    engine = books.engine(writable=True)
+    told().project(engine)
+    engine.dispose()
+    return books.folder
 
 
 def answer(demo: Path, *words: str) -> dict[str, object]:
@@ -91,6 +106,126 @@ def test_answers_are_the_same_in_each_format(demo: Path, words: tuple[str, ...])
     assert str(data["position"]) in table.stdout
     assert table.exit_code == lines.exit_code == 0
     assert len(lines.stdout.splitlines()) > 1
+
+
+NETWORK = [
+    ("epochs",),
+    ("rewards", "V2"),
+    ("apy",),
+    ("apy", "--validator", "V1"),
+    ("statement", "K"),
+    ("statement", OWNER, "--period", "2026Q4"),
+    ("report", "staking"),
+    ("report", "slashing"),
+    ("report", "slashing", "--period", "2026Q4"),
+]
+
+
+@pytest.mark.parametrize("words", NETWORK)
+def test_answers_about_the_network_are_the_same_in_each_format(network: Path, words: tuple[str, ...]) -> None:
+    test_answers_are_the_same_in_each_format(network, words)
+
+
+@pytest.mark.parametrize("words", NETWORK)
+def test_answers_about_the_network_name_what_they_rest_on(network: Path, words: tuple[str, ...]) -> None:
+    data = answer(network, *words)
+    table = CliRunner().invoke(cli, [*words, "--data", str(network)]).stdout
+
+    assert data["assumed"]
+    assert "stakes" in str(data["unproven"])
+    assert "assumed parameters: " in table
+    assert "unproven: " in table
+
+
+@pytest.mark.parametrize("words", [words for words in NETWORK if "--period" not in words])
+def test_answers_about_the_network_at_the_position_of_now_are_those_of_now(
+    network: Path, words: tuple[str, ...]
+) -> None:
+    now = answer(network, *words)
+    early = answer(network, *words, "--at", "2026-10-03T12:00:00Z")
+
+    assert answer(network, *words, "--at", str(now["position"])) == now
+    assert answer(network, *words, "--at", str(early["position"])) == early
+    assert {name for name in now if early[name] != now[name]} > {"position"}
+
+
+def test_a_validator_is_told_why(network: Path) -> None:
+    def why(validator: str, *at: str) -> list[tuple[str, str]]:
+        epochs = answer(network, "rewards", validator, *at)["epochs"]
+        assert isinstance(epochs, list)
+        return [(line["status"], line["why"]) for line in epochs]
+
+    assert why("V1")[3] == ("excluded", "it answered 4 of 5 duties; 90.00 % are needed (rewards.duty_bps)")
+    assert why("V1")[:2] == [
+        ("excluded", "it was not active all epoch: registered 2026-10-01T01:00:00.000000Z"),
+        ("paid", ""),
+    ]
+    upheld = "the case about job J (false_attestation) was upheld 2026-10-03T12:00:00.000000Z"
+    assert why("V2")[1:3] == [
+        ("forfeited", f"{upheld}: the share went back to the pool"),
+        ("excluded", "a case against it was upheld in the epoch: job J (false_attestation)"),
+    ]
+    waits = "the share waits for the case about job J (false_attestation), which is proposed"
+    assert why("V2", "--at", "2026-10-03T00:31:00Z")[1] == ("withheld", waits)
+    assert why("V4")[1][1].endswith("suspended (stake) from 2026-10-03T14:00:00.000000Z on")
+
+
+def test_what_a_validator_is_owed_is_its_account(network: Path) -> None:
+    assert answer(network, "rewards", "V3")["totals"] == {
+        "paid": "101325147", "withheld": "0", "released": "24288197", "forfeited": "0", "owed": "125613344",
+        "paid_out": "0",
+    }  # fmt: skip
+    totals = answer(network, "rewards", "V1")["totals"]
+    assert isinstance(totals, dict)
+    assert (totals["owed"], totals["paid_out"]) == ("7286531", "15787363")
+
+
+def test_a_yield_carries_all_that_it_needs_to_be_checked(network: Path) -> None:
+    data = answer(network, "apy")
+    windows = data["windows"]
+    assert isinstance(windows, list)
+    day = windows[0]
+
+    assert [(line["window"], line["measure"]) for line in windows][:3] == [
+        ("1d", "gross"), ("1d", "net"), ("7d", "gross"),
+    ]  # fmt: skip
+    assert day["apr"] == {"formula": "apr-1", "value": "0.000534", "exact": str(day["apr"]["exact"])}
+    assert Fraction(day["apr"]["exact"]) == Fraction(75_000_000 * 31_557_600, 51_333 * 10**9 * 86_400)
+    assert (day["apy"]["formula"], day["apy"]["value"], day["epochs"], day["left_out"]) == ("apy-1", "0.000534", 1, 0)
+    assert day["denominator"] == "51333000000000"
+    assert data["projection"] == {"rate": "0.184000", "exact": "23/125", "multiple": "36.800000"}
+
+
+def test_a_statement_says_what_was_opened_moved_and_closed(network: Path) -> None:
+    lines = CliRunner().invoke(cli, ["statement", "K", "--data", str(network), "--format", "csv"]).stdout.splitlines()
+
+    assert lines[:7] == [
+        "account,vault,asset,what,count,debit,credit,balance",
+        "consumer:K,escrow,OMNI,opening,,,,0",
+        "consumer:K,escrow,OMNI,DepositCredited,1,0,100000000000,",
+        "consumer:K,escrow,OMNI,EscrowFunded,3,60000000000,0,",
+        "consumer:K,escrow,OMNI,JobSettled,2,0,15002777778,",
+        "consumer:K,escrow,OMNI,JobRefunded,1,0,10000000000,",
+        "consumer:K,escrow,OMNI,closing,,,,65002777778",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (("rewards", "nobody"), 1),
+        (("rewards", "C"), 1),
+        (("apy", "--validator", "nobody"), 1),
+        (("statement", "nobody"), 1),
+        (("statement", "K", "--period", "2026"), 1),
+        (("report", "jobs", "--at", "hub:1"), 2),
+        (("report", "staking", "--period", "2026Q4"), 2),
+    ],
+)
+def test_what_cannot_be_answered_is_refused(network: Path, words: tuple[str, ...], status: int) -> None:
+    result = CliRunner().invoke(cli, [*words, "--data", str(network)])
+
+    assert (result.exit_code, result.stdout) == (status, "")
 
 
 def test_amounts_in_json_are_text_of_base_units(demo: Path) -> None:

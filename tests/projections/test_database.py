@@ -1,20 +1,27 @@
 """The schema, and the right of one projector to write it."""
 
+import shutil
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from click.testing import CliRunner
 from sqlalchemy import Engine, inspect, select, text
 
 from app.books import MIGRATIONS, Books
+from app.cli import cli
 from app.commands.write import load_preset
 from app.facts import Producer, to_line
 from events.instant import DAY, parse_instant
-from projections.database import migrate, open_sqlite
+from projections.database import REVISION, SchemaOutdated, migrate, open_sqlite
 from projections.project import ProjectionMoved, Projector
 from projections.tables import METADATA, checkpoint
 from settlement.lines import Line
+from settlement.verify import verify_rows
+from tests.projections.story import told
 
 
 @pytest.fixture
@@ -45,13 +52,13 @@ def test_migrating_again_changes_nothing(engine: Engine) -> None:
     migrate(engine, MIGRATIONS)
 
     with engine.connect() as connection:
-        assert connection.execute(text("select version_num from alembic_version")).scalars().all() == ["0001"]
+        assert connection.execute(text("select version_num from alembic_version")).scalars().all() == [REVISION]
 
 
 def test_the_second_of_two_projectors_stops_and_writes_nothing(engine: Engine, books: Books) -> None:
-    first = Projector(engine, books.facts(), books.ledgers())
+    first = Projector(engine, books.facts("facts/hub"), books.ledgers())
     first.run()
-    second = Projector(engine, books.facts(), books.ledgers())
+    second = Projector(engine, books.facts("facts/hub"), books.ledgers())
     _close_a_day(books)
 
     first.run()
@@ -81,6 +88,68 @@ def test_amounts_of_39_digits_come_back_exactly(engine: Engine) -> None:
 def test_a_reader_cannot_write(books: Books) -> None:
     with books.engine().connect() as connection, pytest.raises(Exception, match="readonly"):
         connection.execute(text("delete from checkpoint"))
+
+
+# --- a database of the first revision ---
+
+
+@pytest.fixture
+def first(tmp_path: Path) -> Path:
+    """Give a database as the first revision's program had left it, with all that it knew of the story."""
+    whole, first = tmp_path / "whole.sqlite", tmp_path / "first.sqlite"
+    engine = open_sqlite(whole, writable=True)
+    migrate(engine, MIGRATIONS)
+    told().project(engine)
+    engine.dispose()
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    engine = open_sqlite(first, writable=True)
+    with engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+    with engine.begin() as connection:
+        connection.exec_driver_sql("COMMIT")
+        connection.exec_driver_sql("ATTACH DATABASE ? AS whole", (str(whole),))
+        connection.exec_driver_sql("BEGIN")
+        for table in set(inspect(connection).get_table_names()) - {"alembic_version"}:
+            columns = ", ".join(f'"{column["name"]}"' for column in inspect(connection).get_columns(table))
+            connection.exec_driver_sql(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM whole.{table}")
+    engine.dispose()
+    return first
+
+
+def test_a_database_of_the_first_revision_is_emptied_and_folded_again(first: Path) -> None:
+    story = told()
+    engine = open_sqlite(first, writable=True)
+    with engine.connect() as connection:
+        assert connection.execute(select(checkpoint)).all()
+
+    migrate(engine, MIGRATIONS)
+
+    with engine.connect() as connection:
+        assert not any(connection.execute(select(table)).first() for table in METADATA.sorted_tables)
+    story.project(engine)
+    rows, lag = verify_rows(engine, story.facts, [story.hub, story.lane])
+    assert (rows > 100, lag) == (True, 0)
+
+
+def test_a_reader_of_another_revision_is_told_what_to_do(first: Path) -> None:
+    with pytest.raises(SchemaOutdated, match=f"revision 0001, this program reads {REVISION}; `omnisync run --once`"):
+        open_sqlite(first, writable=False).connect()
+
+
+def test_old_books_are_refused_until_they_are_run_or_rebuilt(books: Books, first: Path) -> None:
+    data = ["--data", str(books.folder)]
+    for mend in (["run", "--once"], ["rebuild"]):
+        books.database.unlink()
+        shutil.copy(first, books.database)
+
+        refused = CliRunner().invoke(cli, ["supply", *data])
+        mended = CliRunner().invoke(cli, [*mend, *data])
+
+        assert isinstance(refused.exception, SchemaOutdated)
+        assert mended.exit_code == 0, mended.output
+        assert CliRunner().invoke(cli, ["supply", *data]).exit_code == 0
 
 
 def _close_a_day(books: Books) -> None:

@@ -1,0 +1,1 @@
+"""A made-up network that reports to the books: seeded facts, and what must come of them."""
