@@ -2,6 +2,7 @@
 
 facts/0/*.log … facts/hub/*.log                           the truth, reported: a partition per lane, and the hub's
 ledger/lane-0/*.log … ledger/hub/*.log                    the truth, decided
+ledger/synced                                             how far that is durable together
 projections.sqlite                                        derived; delete it and `rebuild`
 facts.lock  ledger.lock                                   one writer each; readers need none
 """
@@ -15,6 +16,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from app.clock import now
+from app.synced import read_synced, write_synced
 from events.codec import decode, encode
 from events.event import fact_id
 from events.facts import GenesisDeclared, GenesisDeclaredData
@@ -24,6 +26,7 @@ from events.log import LogFault
 from ledger.parameters import Parameters, parameters_from_json, parameters_hash, parameters_json
 from projections.database import close_to_one_file, migrate, open_sqlite
 from projections.project import Projector
+from settlement.commit import find_unfounded
 from settlement.ingest import Partitions, Receipt, ingest, ingest_whole
 from settlement.lines import Line
 from settlement.output import Output
@@ -71,7 +74,7 @@ class Books:
 
     def lane(self, number: int = 0, *, writable: bool = False) -> FileLog:
         """Open a lane's ledger log."""
-        return FileLog(self.folder / "ledger" / f"lane-{number}", f"lane-{number}", writable=writable)
+        return FileLog(self.folder / "ledger" / f"lane-{number}", f"lane-{number}", writable=writable, sync_each=False)
 
     def lanes(self, *, writable: bool = False) -> list[FileLog]:
         """Open all lanes' ledger logs, in order."""
@@ -79,7 +82,7 @@ class Books:
 
     def hub(self, *, writable: bool = False) -> FileLog:
         """Open the hub's ledger log."""
-        return FileLog(self.folder / "ledger" / "hub", "hub", writable=writable)
+        return FileLog(self.folder / "ledger" / "hub", "hub", writable=writable, sync_each=False)
 
     def ledgers(self, *, writable: bool = False) -> list[FileLog]:
         """Open all ledger logs, the hub's first: what it allocates is what others spend."""
@@ -189,14 +192,17 @@ class Settlers:
     def __init__(self, books: Books) -> None:
         """Open the logs for writing; check them whole."""
         facts, hub, lanes = books.partitions(), books.hub(writable=True), books.lanes(writable=True)
-        self._ledgers = [*lanes, hub]
+        self._facts, self._ledgers = facts, [*lanes, hub]
+        self._synced = books.folder / "ledger" / "synced"
         _tell_cut(*self._ledgers)
+        self._recover()
         self._settlement = Settlement(
             [
-                LaneSettler(number, len(lanes), partition, hub, Output(lane, now), partition.sync)
+                LaneSettler(number, len(lanes), partition, hub, Output(lane, now))
                 for number, (partition, lane) in enumerate(zip(facts[:-1], lanes, strict=True))
             ],
-            HubSettler(facts[-1], lanes, Output(hub, now), facts[-1].sync),
+            HubSettler(facts[-1], lanes, Output(hub, now)),
+            self._commit,
         )
         self._engine = books.engine(writable=True)
         self.projector = Projector(self._engine, facts[-1], books.ledgers())
@@ -207,6 +213,36 @@ class Settlers:
         folded = self.projector.run(on_projected)
         self.projector.check_floors()
         return decided, folded
+
+    def _recover(self) -> None:
+        """Cut back what a crash between two commits left without its ground."""
+        committed = read_synced(self._synced)
+        if committed is None:
+            # New books; or such as were made before there were commits, when each record was synced by itself.
+            committed = {log.name: log.end() for log in (*self._ledgers, *self._facts)}
+            write_synced(self._synced, committed)
+        cuts = find_unfounded(self._ledgers, self._facts, committed)
+        for log in self._ledgers:
+            if log.name in cuts:
+                _LOG.warning("%s: cut back to %d: what lay behind was never committed", log.name, cuts[log.name])
+                log.cut_back(cuts[log.name])
+        self._committed = {log.name: committed.get(log.name, 0) for log in self._ledgers}
+
+    def _commit(self) -> None:
+        """Make all decisions durable: 1 the facts they rest on, 2 the ledger logs, 3 the mark that says how far."""
+        ends = {log.name: log.end() for log in self._ledgers}
+        if ends == self._committed:
+            return
+        grounds = {log.name: log.end() for log in self._facts}
+        for log in self._facts:
+            log.sync()
+        reach("commit.1-facts-synced")
+        for log in self._ledgers:
+            log.sync()
+        reach("commit.2-ledgers-synced")
+        write_synced(self._synced, grounds | ends)
+        reach("commit.3-marked")
+        self._committed = ends
 
     def close(self) -> None:
         """Give back logs and database."""

@@ -8,6 +8,8 @@ damage and not as the end of the file. Holds:
 
 - acknowledged means: written and synced. After a crash only a last frame that is *short* is cut; it was never
   acknowledged. Whatever else does not check raises LogDamaged with its place, and nothing is cut.
+- logs that are made durable together (`sync_each=False`) are synced by `sync`, and cut back by whoever knows how far
+  that had come (see `app.synced`).
 - a reader beside the writer sees whole frames only, and stops before one that is still being written.
 - a record's root is checked against all leaves before it when the log is opened for writing, and by `root`.
 """
@@ -54,6 +56,7 @@ class FileLog:
         name: str,
         *,
         writable: bool = False,
+        sync_each: bool = True,
         segment_bytes_max: int = SEGMENT_BYTES_MAX,
     ) -> None:
         """Open; where writable, check the whole log and cut a torn tail. Raises: LogDamaged."""
@@ -66,6 +69,7 @@ class FileLog:
         self._file: int | None = None
         self._faulted = False
         self._writable = writable
+        self._sync_each = sync_each
         if writable:
             folder.mkdir(parents=True, exist_ok=True)
             self._check()
@@ -78,7 +82,7 @@ class FileLog:
         network_time: str | None = None,
         basis: tuple[Basis, ...] = (),
     ) -> Record:
-        """Make one batch durable, then return its record. Raises: LogFull, LogFault."""
+        """Make one batch durable (or leave that to `sync`), then return its record. Raises: LogFull, LogFault."""
         if self._faulted or not self._writable:
             raise LogFault(f"{self.name}: closed for writing; open it again")
         header = build_header(self._tree.size, lines, recorded_at, network_time, basis)
@@ -121,9 +125,39 @@ class FileLog:
         self._faulted = True
 
     def sync(self) -> None:
-        """Make durable what a reader can see, so that it may build on it: the writer may not have synced yet."""
-        for path in self._segments()[-1:]:
-            _sync_file(path)
+        """Make durable what can be read, so that others may build on it. Raises: LogFault."""
+        try:
+            if self._file is not None:
+                os.fsync(self._file)
+            else:
+                # The writer is another process, and may not have synced yet.
+                for path in self._segments()[-1:]:
+                    _sync_file(path)
+        except OSError as error:
+            self._faulted = True
+            raise LogFault(f"{self.name}: {error.strerror}") from error
+
+    def cut_back(self, position: int) -> None:
+        """Forget the records behind `position`, which is a record's end: nobody has built on them."""
+        assert self._writable
+        place = _Cursor(0, None, 0)
+        for record, after in self._scan(place):
+            if record.end > position:
+                break
+            place = after
+        assert place.position == position
+        for path in self._segments():
+            if place.path is None or path > place.path:
+                path.unlink()
+            elif path == place.path:
+                os.truncate(path, place.offset)
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+        self._tree = Tree()
+        self._checked = self._seen = _Cursor(0, None, 0)
+        self._check()
+        self._open_tail()
 
     # --- writing ---
 
@@ -137,8 +171,9 @@ class FileLog:
             reach("append.1-frame-written")
             _write_all(self._file, data)
             reach("append.2-record-written")
-            os.fsync(self._file)
-            reach("append.3-synced")
+            if self._sync_each:
+                os.fsync(self._file)
+                reach("append.3-synced")
         except LogFault:
             raise
         except OSError as error:
@@ -166,6 +201,8 @@ class FileLog:
             kind = LogFull if error.errno in _NO_SPACE else LogFault
             raise kind(f"{self.name}: cannot begin {path.name}: {error.strerror}") from error
         if self._file is not None:
+            if not self._sync_each:
+                os.fsync(self._file)
             os.close(self._file)
         self._file = file
         self._checked = _Cursor(sequence, path, 0)

@@ -68,9 +68,9 @@ class Output:
         start = record.sequence if before is None else before.start
         self._basis[log] = Basis(log=log, start=start, end=record.end, root=record.header.root)
 
-    def pass_time(self, network_time: int, make_durable: Callable[[], None]) -> None:
+    def pass_time(self, network_time: int) -> None:
         """Begin a new record where network time goes on: the decisions of a record share one."""
-        self.flush(make_durable)
+        self.flush()
         self.network_time = network_time
 
     def pending(self) -> int:
@@ -81,17 +81,15 @@ class Output:
         """Tell whether decisions wait that may not be appended: nobody may build on what follows."""
         return bool(self._pending) and not self._writable
 
-    def flush(self, make_durable: Callable[[], None]) -> None:
-        """Append what waits, as few records: 1 what it rests on is durable, 2 decided, 3 appended."""
+    def flush(self) -> None:
+        """Append what waits, as few records: 1 decided, 2 appended. Durable it is behind the next commit."""
         if not self._pending or not self._writable:
             return
-        make_durable()
-        reach("settle.1-facts-synced")
         stands_at = format_instant(self.network_time) if self.network_time > BEFORE_TIME else None
-        reach("settle.2-decided")
+        reach("settle.1-decided")
         for batch in pack_lines(self._pending):
             self.end = self.log.append(batch, self._now(), stands_at, tuple(self._basis.values())).end
-            reach("settle.3-appended")
+            reach("settle.2-appended")
         self.appended += len(self._pending)
         self._pending = []
         # What follows may still rest on the record that was read last, and on nothing before it.

@@ -79,10 +79,10 @@ def verify_logs(facts: Sequence[Log], lanes: Sequence[Log], hub: Log, on_record:
         _check_basis(log, roots)
     outputs = [Output(log, _no_clock, writable=False) for log in (*lanes, hub)]
     settlers = [
-        LaneSettler(number, len(lanes), partition, hub, output, _nothing)
+        LaneSettler(number, len(lanes), partition, hub, output)
         for number, (partition, output) in enumerate(zip(facts[:-1], outputs[:-1], strict=True))
     ]
-    Settlement(settlers, HubSettler(facts[-1], lanes, outputs[-1], _nothing)).run(on_record=on_record)
+    Settlement(settlers, HubSettler(facts[-1], lanes, outputs[-1]), _nothing).run(on_record=on_record)
     return Verdict(records, events, sum(output.pending() for output in outputs))
 
 
