@@ -35,14 +35,14 @@ demo: setup
 	@$(BIN)/omnisync demo
 
 test: setup
-	$(BIN)/pytest -n $(WORKERS) -ra
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal -ra
 
 check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/pytest -n $(WORKERS) -q -m "not slow"
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal -q -m "not slow"
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -91,7 +91,7 @@ class Hold(Data, frozen=True):
 
 
 class EscrowFundedData(Data, frozen=True):
-    """consumer:{consumer} → escrow:{subject}: amount = Σ holds."""
+    """consumer:{consumer} → escrow:{consumer}:{subject}: amount = Σ holds."""
 
     asset: Name
     amount: Amount
@@ -150,7 +150,7 @@ class JobSettled(Decision, frozen=True, tag="JobSettled"):
 
 
 class JobRefundedData(Data, frozen=True):
-    """escrow:{subject} → consumer; the amount may be 0, then there is no entry."""
+    """escrow:{consumer}:{subject} → consumer:{consumer}; the amount may be 0, then there is no entry."""
 
     asset: Name
     amount: Amount
@@ -188,6 +188,7 @@ class SlashEvidencedData(Data, frozen=True):
     attempt: Positive
     case: Name
     cause: Name
+    consumer: Name
     job: Name
     role: Role
     verifiers: tuple[Name, ...]

@@ -36,6 +36,7 @@ __all__ = [
     "Text",
     "VaultName",
     "decision_id",
+    "decision_key",
     "fact_id",
 ]
 
@@ -44,7 +45,8 @@ Name = Annotated[
     str,
     Meta(pattern=r"^[A-Za-z0-9._-]{1,88}\Z", description="an id that may stand in an account name"),
 ]
-Key = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:/-]{1,200}\Z")]
+_KEY_LENGTH_MAX = 200
+Key = Annotated[str, Meta(pattern=rf"^[A-Za-z0-9._:/-]{{1,{_KEY_LENGTH_MAX}}}\Z")]
 Instant = Annotated[
     str,
     Meta(
@@ -113,6 +115,15 @@ class Decision(Event, frozen=True, kw_only=True):
 def fact_id(source: str, key: str) -> str:
     """Derive a fact's id from who reports it and under which key."""
     return sha256(f"{source}|{key}".encode()).hexdigest()
+
+
+def decision_key(*parts: str | int) -> str:
+    """Join names and numbers to a decision key; one that would be too long is the SHA-256 of itself.
+
+    A name holds no colon, so no two lists of parts come to one key.
+    """
+    key = ":".join(map(str, parts))
+    return key if len(key) <= _KEY_LENGTH_MAX else sha256(key.encode()).hexdigest()
 
 
 def decision_id(kind: str, key: str) -> str:

@@ -106,6 +106,7 @@ class SlashReportFiledData(Order, frozen=True):
     accused: Name
     attempt: Positive
     cause: Name
+    consumer: Name
     evidence: Digest
     job: Name
     role: Role

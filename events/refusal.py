@@ -53,7 +53,6 @@ class Reason(StrEnum):
     JOB_EXISTS = "job_exists"
     JOB_UNKNOWN = "job_unknown"
     JOB_CLOSED = "job_closed"
-    JOB_OF_ANOTHER_CONSUMER = "job_of_another_consumer"
     ATTEMPT_OUT_OF_ORDER = "attempt_out_of_order"
     NODES_DIFFER = "nodes_differ"
     PRICE_BELOW_MINIMUM = "price_below_minimum"

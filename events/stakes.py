@@ -158,6 +158,7 @@ class SlashProposedData(Data, frozen=True):
     bps: Count
     case: Name
     cause: Name
+    consumer: Name
     ends_at: Instant
     from_bonded: Amount
     from_tickets: tuple[TicketPart, ...]

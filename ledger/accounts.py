@@ -95,7 +95,7 @@ _CHART = {
     "supply:sunk": AccountKind("", SupplyClass.SUNK, busy=True),
     "external": AccountKind("", SupplyClass.OUTSIDE, busy=True),
     "consumer": AccountKind(VAULT_ESCROW, SupplyClass.ESCROWED, ids=1),
-    "escrow": AccountKind(VAULT_ESCROW, SupplyClass.ESCROWED, ids=1),
+    "escrow": AccountKind(VAULT_ESCROW, SupplyClass.ESCROWED, ids=2),
     "payable:supplier": AccountKind(VAULT_ESCROW, SupplyClass.OWED, ids=1),
     "payable:withdrawal": AccountKind(VAULT_ESCROW, SupplyClass.OWED, ids=1),
     "payable:validator": AccountKind(VAULT_FEES, SupplyClass.OWED, ids=1),
@@ -122,9 +122,9 @@ def consumer(owner: str) -> str:
     return f"consumer:{owner}"
 
 
-def escrow(job: str) -> str:
-    """Name the account of what is held for a job."""
-    return f"escrow:{job}"
+def escrow(consumer: str, job: str) -> str:
+    """Name the account of what is held for a consumer's job."""
+    return f"escrow:{consumer}:{job}"
 
 
 def payable_supplier(node: str) -> str:

@@ -108,7 +108,7 @@ def _escrow_funded(event: EscrowFunded) -> Iterator[Leg]:
     amount = int(event.data.amount)
     _must_equal(event, "amount", amount, "its holds", sum(int(hold.amount) for hold in event.data.holds))
     yield accounts.consumer(event.data.consumer), accounts.VAULT_ESCROW, amount, Side.DEBIT
-    yield accounts.escrow(event.subject), accounts.VAULT_ESCROW, amount, Side.CREDIT
+    yield accounts.escrow(event.data.consumer, event.subject), accounts.VAULT_ESCROW, amount, Side.CREDIT
 
 
 def _job_settled(event: JobSettled) -> Iterator[Leg]:
@@ -117,7 +117,7 @@ def _job_settled(event: JobSettled) -> Iterator[Leg]:
     # What waits for a case stays where it is.
     released = int(data.escrow) - sum(int(line.hold) for line in data.waiting)
     if data.funding == "escrow":
-        yield accounts.escrow(event.subject), vault, released, Side.DEBIT
+        yield accounts.escrow(data.consumer, event.subject), vault, released, Side.DEBIT
         yield owner, vault, refund, Side.CREDIT
     else:
         # Hold and release fall together: only what is spent leaves the consumer, and nothing is held that could wait.
@@ -138,7 +138,7 @@ def _job_settled(event: JobSettled) -> Iterator[Leg]:
 
 def _job_refunded(event: JobRefunded) -> Iterator[Leg]:
     amount, vault = int(event.data.amount), accounts.VAULT_ESCROW
-    yield accounts.escrow(event.subject), vault, amount, Side.DEBIT
+    yield accounts.escrow(event.data.consumer, event.subject), vault, amount, Side.DEBIT
     yield accounts.consumer(event.data.consumer), vault, amount, Side.CREDIT
 
 

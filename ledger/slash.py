@@ -124,9 +124,9 @@ def take_case(levels: StakeLevels, case: Case, basis: int) -> tuple[Taken, Stake
     return Taken(case.id, from_bonded, tuple(from_tickets)), StakeLevels(levels.bonded - from_bonded, tuple(kept[::-1]))
 
 
-def case_id(role: str, accused: str, job: str, attempt: int, cause: str) -> str:
-    """Name a case: there is one for each (accused, job, attempt, cause)."""
-    return sha256(f"{role}|{accused}|{job}|{attempt}|{cause}".encode()).hexdigest()[:32]
+def case_id(role: str, accused: str, consumer: str, job: str, attempt: int, cause: str) -> str:
+    """Name a case: there is one for each (accused, consumer's job, attempt, cause)."""
+    return sha256(f"{role}|{accused}|{consumer}|{job}|{attempt}|{cause}".encode()).hexdigest()[:32]
 
 
 def accusation_id(report: str) -> str:

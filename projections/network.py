@@ -140,6 +140,7 @@ def _proposed(event: SlashProposed) -> Iterator[Added]:
             "role": data.role,
             "accused": event.subject,
             "cause": data.cause,
+            "consumer": data.consumer,
             "job": data.job,
             "attempt": data.attempt,
             "asset": data.asset,

@@ -72,7 +72,7 @@ class Rows:
         self._new: dict[Table, list[Row]] = {
             table: [] for table in (tables.account, tables.history, tables.record, tables.dead_letter)
         }
-        self._jobs: dict[str, Row] = {}
+        self._jobs: dict[tuple[str, str], Row] = {}
         self._totals: dict[tuple[int, str], Row] = {}
         self._busy: dict[int, bool] = {}
 
@@ -163,7 +163,7 @@ class Rows:
         self._occurred_at, self._epoch = decision.occurred_at, decision.epoch
         if isinstance(decision, EscrowFunded):
             data = decision.data
-            self._jobs[decision.subject] = _open_job(
+            self._jobs[data.consumer, decision.subject] = _open_job(
                 decision, data.consumer, data.asset, data.attempt, int(data.amount)
             )
         elif isinstance(decision, JobSettled):
@@ -183,7 +183,7 @@ class Rows:
     def _settled(self, decision: JobSettled) -> None:
         data = decision.data
         # A job that arrives whole, or is withdrawn before any attempt, was never opened.
-        row = self._job(decision.subject) if data.funding == "escrow" else None
+        row = self._job(data.consumer, decision.subject) if data.funding == "escrow" else None
         row = row or _open_job(decision, data.consumer, data.asset, data.attempt, int(data.escrow))
         # A later settlement of the attempt is about a line that had waited.
         first = row["status"] != "settled"
@@ -193,7 +193,7 @@ class Rows:
         changes = sums | {"gpu_seconds": used, "refund": int(data.refund), "waiting": waiting}
         row |= {name: amount if first else row[name] + amount for name, amount in changes.items()}
         row |= {"status": "settled", "epoch": decision.epoch, "late": decision.late}
-        self._jobs[decision.subject] = row
+        self._jobs[data.consumer, decision.subject] = row
         total = self._total(decision.epoch, data.asset)
         total["settled"] += first
         for name, amount in sums.items():
@@ -201,7 +201,7 @@ class Rows:
 
     def _refunded(self, decision: JobRefunded) -> None:
         data = decision.data
-        row = self._job(decision.subject) if data.attempt else None
+        row = self._job(data.consumer, decision.subject) if data.attempt else None
         row = row or _open_job(decision, data.consumer, data.asset, data.attempt, 0)
         row |= {
             "status": _REFUNDED[data.outcome],
@@ -210,7 +210,7 @@ class Rows:
             "epoch": decision.epoch,
             "late": decision.late,
         }
-        self._jobs[decision.subject] = row
+        self._jobs[data.consumer, decision.subject] = row
 
     def _refused(self, sequence: int, decision: DecisionRefused) -> None:
         data = decision.data
@@ -226,10 +226,12 @@ class Rows:
             }
         )
 
-    def _job(self, job_id: str) -> Row | None:
-        if job_id in self._jobs:
-            return self._jobs[job_id]
-        found = self._connection.execute(select(tables.job).where(tables.job.c.id == job_id)).mappings().first()
+    def _job(self, consumer: str, job_id: str) -> Row | None:
+        if (consumer, job_id) in self._jobs:
+            return self._jobs[consumer, job_id]
+        column = tables.job.c
+        statement = select(tables.job).where(column.consumer == consumer, column.id == job_id)
+        found = self._connection.execute(statement).mappings().first()
         return dict(found) if found is not None else None
 
     def _total(self, epoch: int, asset: str) -> Row:
@@ -270,8 +272,8 @@ class Rows:
 
 def _open_job(decision: Decision, consumer: str, asset: str, attempt: int, escrow: int) -> Row:
     return {
-        "id": decision.subject,
         "consumer": consumer,
+        "id": decision.subject,
         "status": "open",
         "cause": "",
         "attempt": attempt,

@@ -88,6 +88,7 @@ class Case:
     role: str
     accused: str
     cause: str
+    consumer: str
     job: str
     attempt: int
     basis: int
@@ -193,6 +194,7 @@ def _case(row: RowMapping, steps: dict[str, RowMapping]) -> Case:
         role=row["role"],
         accused=row["accused"],
         cause=row["cause"],
+        consumer=row["consumer"],
         job=row["job"],
         attempt=row["attempt"],
         basis=row["basis"],
@@ -289,8 +291,8 @@ def _stake_accounts(connection: Connection, position: dict[str, int]) -> dict[st
 
 _CASE_AMOUNTS = ("basis", "amount", "paid", "burned", "bond", "shares")
 _CASE_COLUMNS = (
-    "id", "role", "accused", "cause", "job", "attempt", "proposer", "reporter", "verifiers", "status", "proposed_at",
-    "disputed_at", "ends_at", "decided_at", "bps", *_CASE_AMOUNTS, "shares_to",
+    "id", "role", "accused", "cause", "consumer", "job", "attempt", "proposer", "reporter", "verifiers", "status",
+    "proposed_at", "disputed_at", "ends_at", "decided_at", "bps", *_CASE_AMOUNTS, "shares_to",
 )  # fmt: skip
 _CASE_SHOWN = (
     "id", "role", "accused", "cause", "job", "proposer", "status", "ends_at", "bps", "basis", "amount", "paid",

@@ -124,7 +124,8 @@ def _accounts(
         account.c.account.in_(all_names[start : start + _NAMES_MAX]) for start in range(0, len(all_names), _NAMES_MAX)
     ]
     conditions.append(account.c.account.like(f"vest:locked:%:{owner}"))
-    conditions.append(account.c.account.in_(select(accounts.escrow("") + job.c.id).where(job.c.consumer == owner)))
+    names_of_jobs = select(accounts.escrow(owner, "") + job.c.id).where(job.c.consumer == owner)
+    conditions.append(account.c.account.in_(names_of_jobs))
     for condition in conditions:
         for row in connection.execute(
             select(account.c.account, account.c.vault, account.c.asset, history)
@@ -142,7 +143,7 @@ def _accounts(
 
 
 def _add(found: dict[tuple[str, str, str], AccountStatement], row: Any, epochs: range) -> None:
-    name = JOBS if row["account"].startswith(accounts.escrow("")) else row["account"]
+    name = JOBS if row["account"].startswith("escrow:") else row["account"]
     key = name, row["vault"], row["asset"]
     line = found.setdefault(key, AccountStatement(*key))
     if row["epoch"] < epochs.start:

@@ -118,8 +118,8 @@ history = Table(
 job = Table(
     "job",
     METADATA,
+    Column("consumer", String(88), primary_key=True),
     Column("id", String(88), primary_key=True),
-    Column("consumer", String(88), nullable=False),
     Column("status", String(20), nullable=False),
     Column("cause", String(88), nullable=False),
     Column("attempt", Integer, nullable=False),
@@ -135,7 +135,6 @@ job = Table(
     Column("epoch", Integer, nullable=False),
     Column("late", Boolean, nullable=False),
 )
-Index("job_by_consumer", job.c.consumer)
 epoch = Table(
     "epoch",
     METADATA,
@@ -222,6 +221,7 @@ slash_case = Table(
     Column("role", String(20), nullable=False),
     Column("accused", String(88), nullable=False),
     Column("cause", String(88), nullable=False),
+    Column("consumer", String(88), nullable=False),
     Column("job", String(88), nullable=False),
     Column("attempt", BigInteger, nullable=False),
     Column("asset", String(88), nullable=False),

@@ -6,10 +6,10 @@
 A ruling of the foundation decides either at any time. The accused's owner may dispute once, within the window, and so
 gains time for a ruling.
 
-A **deed** is (role, accused, job, attempt, cause), and costs once. Evidence of a deed opens the deed's own case. Where
-an accusation of it is open, or was upheld, that case takes nothing; and silence now upholds the accusation, for no
-silence frees one against whom there is evidence that anybody can recompute. An accusation that fell shields nobody:
-evidence that comes later counts in full.
+A **deed** is (role, accused, consumer, job, attempt, cause), and costs once. Evidence of a deed opens the deed's own
+case. Where an accusation of it is open, or was upheld, that case takes nothing; and silence now upholds the accusation,
+for no silence frees one against whom there is evidence that anybody can recompute. An accusation that fell shields
+nobody: evidence that comes later counts in full.
 
     frozen = from bonded + from tickets = Σ returned, or Σ paid + burned
 """
@@ -57,6 +57,7 @@ class Deed(NamedTuple):
     id: str
     case: str
     cause: str
+    consumer: str
     job: str
     attempt: int
     proposer: str
@@ -161,14 +162,14 @@ class Cases:
     def take_evidence(self, evidence: SlashEvidenced, _now: int) -> None:
         """Open the case that a lane's facts show, and stand behind an open accusation of the same deed."""
         data = evidence.data
-        if data.case in self._open or data.case in self._closed:
-            return
+        assert data.case not in self._open
+        assert data.case not in self._closed
         accusation = self._accused.get(data.case)
         if accusation in self._open:
             self._open[accusation].evidenced = True
         bps = 0 if accusation is not None else self._bps(data.cause)
         verifiers, case = data.verifiers, data.case
-        deed = Deed(case, case, data.cause, data.job, data.attempt, PROTOCOL, data.reporter, verifiers)
+        deed = Deed(case, case, data.cause, data.consumer, data.job, data.attempt, PROTOCOL, data.reporter, verifiers)
         accused = self._participants.of(data.role, evidence.subject)
         self._propose(deed, bps, accused, 0, self._rules.window_seconds)
 
@@ -187,14 +188,14 @@ class Cases:
             return Refusal(Reason.ACCUSER_IS_ACCUSED, f"{accused.id} and {reporter.id} are of one owner")
         if not self._bps(data.cause):
             return Refusal(Reason.CAUSE_NOT_SLASHED, data.cause)
-        of = case_id(data.role, data.accused, data.job, data.attempt, data.cause)
+        of = case_id(data.role, data.accused, data.consumer, data.job, data.attempt, data.cause)
         if of in self._open or of in self._closed or of in self._accused:
             return Refusal(Reason.CASE_EXISTS, self._accused.get(of, of))
         bond = int(self._rules.bond)
         if bond > self._participants.bonded(reporter):
             return Refusal(Reason.STAKE_INSUFFICIENT, f"a bond of {bond}, {self._participants.bonded(reporter)} bonded")
         case = self._accused[of] = accusation_id(fact.id)
-        deed = Deed(of, case, data.cause, data.job, data.attempt, reporter.id, reporter.id, ())
+        deed = Deed(of, case, data.cause, data.consumer, data.job, data.attempt, reporter.id, reporter.id, ())
         # What one accuser posts is no less at stake in a case against itself in the same cut.
         self._basis(reporter)
         self._propose(deed, self._bps(data.cause), accused, bond, self._rules.ruling_seconds)
@@ -228,6 +229,7 @@ class Cases:
             bps=bps,
             case=deed.case,
             cause=deed.cause,
+            consumer=deed.consumer,
             ends_at=format_instant(ends_at),
             from_bonded=str(taken.from_bonded),
             from_tickets=tuple(TicketPart(ticket=part.id, amount=str(part.amount)) for part in taken.from_tickets),

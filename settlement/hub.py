@@ -83,16 +83,12 @@ _heard_decoder = msgspec.json.Decoder[Heard](Heard)
 
 
 class _Item(NamedTuple):
-    """What waits for a cut: a fact, a lane's evidence, or (without an event) the end of a window or of a ticket.
-
-    Two lanes may find the same evidence, where consumers of both name a job alike; then `log` sorts them.
-    """
+    """What waits for a cut: a fact, a lane's evidence, or (without an event) the end of a window or of a ticket."""
 
     cut: int
     rank: int
     time: int
     id: str
-    log: str = ""
     event: Event | None = None
     effective: int = 0
     late: bool = False
@@ -179,7 +175,7 @@ class Hub:
         self._writer.refuse_unreadable(position, refusal)
         return self._writer.give()
 
-    def take_decision(self, decision: Heard | JobSettled, effective: int, log: str, size: int) -> None:
+    def take_decision(self, decision: Heard | JobSettled, effective: int, size: int) -> None:
         """Hear what a lane decided; `size` is the lane's position behind that event."""
         if isinstance(decision, Settled | JobSettled):
             credits = self._credits[self._cut_for(effective)]
@@ -192,7 +188,7 @@ class Hub:
             self._credits[self._cut_for(effective)][account] += int(decision.data.amount)
         elif isinstance(decision, SlashEvidenced):
             cut, time = self._cut_for(effective), parse_instant(decision.occurred_at)
-            heappush(self._waiting, _Item(cut, SLASHES, time, decision.id, log, decision, effective))
+            heappush(self._waiting, _Item(cut, SLASHES, time, decision.id, decision, effective))
         else:
             assert isinstance(decision, LaneEpochClosed)
             self._closed[decision.data.lane].append(Closed(decision, size))

@@ -1,8 +1,9 @@
 """What a lane remembers: open jobs, what each consumer can spend, the sums of its open epochs.
 
-All of it follows from the lane's facts and from the hub's verdicts; a snapshot of it is a cache. Closed jobs leave but
-for a 16-byte digest, which keeps a job id from being used again. What is known of their proof stays for a while, where
-there is any; so does what waits in escrow for a verdict.
+All of it follows from the lane's facts and from the hub's verdicts; a snapshot of it is a cache. A job is its
+consumer's: under another consumer the same id names another job. Closed jobs leave but for a 16-byte digest, which
+keeps their consumer from using the id again. What is known of their proof stays for a while, where there is any; so
+does what waits in escrow for a verdict.
 """
 
 from collections.abc import Iterable
@@ -134,18 +135,18 @@ class EpochSum(msgspec.Struct):
 
 
 class LaneState(msgspec.Struct):
-    """The whole state of a lane; `available` in base units by consumer.
+    """The whole state of a lane; `available` in base units by consumer; `jobs`, `ended`, `spends` by (consumer, job).
 
-    `ended`: closed jobs whose proof still counts. `spends` by (consumer, job). `waiting` by case. `verdicts` says of
+    `ended`: closed jobs whose proof still counts. `waiting` by case. `verdicts` says of
     each case against a node that was decided whether it was upheld; it is never forgotten, since a job may be settled
     any time later, and it is small, since each of them cost somebody a trial.
     """
 
     oldest_open: int
     available: dict[str, int] = {}
-    jobs: dict[str, Job] = {}
+    jobs: dict[tuple[str, str], Job] = {}
     closed: set[bytes] = set()
-    ended: dict[str, Job] = {}
+    ended: dict[tuple[str, str], Job] = {}
     spends: dict[tuple[str, str], Spend] = {}
     waiting: dict[str, Withheld] = {}
     verdicts: dict[str, bool] = {}
@@ -155,35 +156,35 @@ class LaneState(msgspec.Struct):
         """Give a consumer money to spend."""
         self.available[consumer] = self.available.get(consumer, 0) + amount
 
-    def knows_job(self, job_id: str) -> bool:
-        """Tell whether a job id is open or was closed."""
-        return job_id in self.jobs or _digest(job_id) in self.closed
+    def knows_job(self, consumer: str, job_id: str) -> bool:
+        """Tell whether a consumer's job is open or was closed."""
+        return (consumer, job_id) in self.jobs or _digest(consumer, job_id) in self.closed
 
-    def find(self, job_id: str, consumer: str) -> Job | Refusal:
+    def find(self, consumer: str, job_id: str) -> Job | Refusal:
         """Find an open job of a consumer's."""
-        job = self.jobs.get(job_id)
+        job = self.jobs.get((consumer, job_id))
         if job is None:
-            return Refusal(Reason.JOB_CLOSED if self.knows_job(job_id) else Reason.JOB_UNKNOWN, job_id)
-        return job if job.consumer == consumer else _strangers(job_id, consumer)
+            return Refusal(Reason.JOB_CLOSED if self.knows_job(consumer, job_id) else Reason.JOB_UNKNOWN, job_id)
+        return job
 
-    def running(self, job_id: str, consumer: str, attempt: int) -> Job | Refusal:
+    def running(self, consumer: str, job_id: str, attempt: int) -> Job | Refusal:
         """Find an open job of a consumer's, at an attempt that is funded."""
-        job = self.find(job_id, consumer)
+        job = self.find(consumer, job_id)
         if isinstance(job, Job) and (not job.funded or attempt != job.attempt):
             return Refusal(Reason.ATTEMPT_OUT_OF_ORDER, f"{attempt} is not running")
         return job
 
-    def accountable(self, job_id: str, consumer: str, now: int) -> Job | Refusal:
+    def accountable(self, consumer: str, job_id: str, now: int) -> Job | Refusal:
         """Find a job that is open, or over so short a time that facts about it still are evidence."""
-        job = self.ended.get(job_id)
+        job = self.ended.get((consumer, job_id))
         if job is None or now >= job.until:
-            return self.find(job_id, consumer)
-        return job if job.consumer == consumer else _strangers(job_id, consumer)
+            return self.find(consumer, job_id)
+        return job
 
-    def close(self, job_id: str) -> None:
+    def close(self, consumer: str, job_id: str) -> None:
         """Let a job go; its id stays used."""
-        self.jobs.pop(job_id, None)
-        self.closed.add(_digest(job_id))
+        self.jobs.pop((consumer, job_id), None)
+        self.closed.add(_digest(consumer, job_id))
 
     def epoch_sum(self, epoch: int) -> EpochSum:
         """Return the sums of an open epoch."""
@@ -193,16 +194,12 @@ class LaneState(msgspec.Struct):
 
     def forget(self, network_time: int) -> None:
         """Drop what can no longer count: proofs of closed jobs, and words that have expired for no open job."""
-        for job_id in [job_id for job_id, job in self.ended.items() if job.until <= network_time]:
-            del self.ended[job_id]
+        for place in [place for place, job in self.ended.items() if job.until <= network_time]:
+            del self.ended[place]
         for place in [place for place, spend in self.spends.items() if spend.expires_at < network_time]:
-            if place[1] not in self.jobs:
+            if place not in self.jobs:
                 del self.spends[place]
 
 
-def _strangers(job_id: str, consumer: str) -> Refusal:
-    return Refusal(Reason.JOB_OF_ANOTHER_CONSUMER, f"{job_id} is not {consumer}'s")
-
-
-def _digest(job_id: str) -> bytes:
-    return sha256(job_id.encode()).digest()[:16]
+def _digest(consumer: str, job_id: str) -> bytes:
+    return sha256(f"{consumer}:{job_id}".encode()).digest()[:16]

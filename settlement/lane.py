@@ -28,7 +28,7 @@ from events.decisions import (
     WithdrawalAccepted,
     WithdrawalAcceptedData,
 )
-from events.event import Decision, Fact
+from events.event import Decision, Fact, decision_key
 from events.facts import (
     AttestationRecorded,
     ChainFactDeclared,
@@ -172,17 +172,16 @@ class Lane:
             return refusal
         if data.asset != self._asset:
             return Refusal(Reason.ASSET_UNKNOWN, data.asset)
-        # By owner too, lest a stranger's word for the job's id stand in the way.
         self.state.spends[data.owner, fact.subject] = Spend(int(data.maximum), parse_instant(data.expires_at))
         return None
 
     def _submit(self, accepted: Accepted, fact: JobSubmitted) -> Refusal | None:
         data = fact.data
-        if self.state.knows_job(fact.subject):
+        if self.state.knows_job(data.consumer, fact.subject):
             return Refusal(Reason.JOB_EXISTS, fact.subject)
         if data.asset != self._asset:
             return Refusal(Reason.ASSET_UNKNOWN, data.asset)
-        self.state.jobs[fact.subject] = Job(
+        self.state.jobs[data.consumer, fact.subject] = Job(
             consumer=data.consumer,
             nodes=data.nodes,
             gpu_seconds_max=data.gpu_seconds_max,
@@ -192,7 +191,7 @@ class Lane:
 
     def _dispatch(self, accepted: Accepted, fact: JobDispatched) -> Refusal | None:
         data = fact.data
-        job = self.state.find(fact.subject, data.consumer)
+        job = self.state.find(data.consumer, fact.subject)
         if isinstance(job, Refusal):
             return job
         if job.funded or data.attempt != job.attempt + 1:
@@ -229,14 +228,14 @@ class Lane:
             consumer=job.consumer,
             holds=holds,
         )
-        self._writer.answer(accepted, EscrowFunded, f"{fact.subject}:{data.attempt}", funded)
+        self._writer.answer(accepted, EscrowFunded, decision_key(job.consumer, fact.subject, data.attempt), funded)
         return None
 
     def _usage(self, accepted: Accepted, fact: UsageMetered) -> Refusal | None:
         data = fact.data
         if data.terms is not None:
             return self._whole_job(accepted, fact, data.terms)
-        job = self.state.running(fact.subject, data.consumer, data.attempt)
+        job = self.state.running(data.consumer, fact.subject, data.attempt)
         if isinstance(job, Refusal):
             return job
         if data.node not in job.quotes:
@@ -250,7 +249,7 @@ class Lane:
     def _whole_job(self, accepted: Accepted, fact: UsageMetered, terms: Terms) -> Refusal | None:
         """Settle a job that arrives in one fact: what is held would be released at once, so it never is."""
         data = fact.data
-        if self.state.knows_job(fact.subject):
+        if self.state.knows_job(data.consumer, fact.subject):
             return Refusal(Reason.JOB_EXISTS, fact.subject)
         if terms.asset != self._asset:
             return Refusal(Reason.ASSET_UNKNOWN, terms.asset)
@@ -270,7 +269,7 @@ class Lane:
 
     def _quorum(self, accepted: Accepted, fact: QuorumClaimed) -> Refusal | None:
         data = fact.data
-        job = self.state.running(fact.subject, data.consumer, data.attempt)
+        job = self.state.running(data.consumer, fact.subject, data.attempt)
         if isinstance(job, Refusal):
             return job
         if job.agreeing:
@@ -288,7 +287,7 @@ class Lane:
         return None
 
     def _fail(self, accepted: Accepted, fact: JobFailed) -> Refusal | None:
-        job = self.state.find(fact.subject, fact.data.consumer)
+        job = self.state.find(fact.data.consumer, fact.subject)
         if isinstance(job, Refusal):
             return job
         if fact.data.attempt != job.attempt:
@@ -298,7 +297,7 @@ class Lane:
         return None
 
     def _cancel(self, accepted: Accepted, fact: JobCancelled) -> Refusal | None:
-        job = self.state.find(fact.subject, fact.data.consumer)
+        job = self.state.find(fact.data.consumer, fact.subject)
         if isinstance(job, Refusal):
             return job
         if job.usage:
@@ -309,7 +308,7 @@ class Lane:
 
     def _redistribute(self, accepted: Accepted, fact: JobRedistributed) -> Refusal | None:
         data = fact.data
-        job = self.state.running(fact.subject, data.consumer, data.attempt)
+        job = self.state.running(data.consumer, fact.subject, data.attempt)
         if isinstance(job, Refusal):
             return job
         if data.attempt >= self._parameters.job.attempts_max:
@@ -333,18 +332,18 @@ class Lane:
     def _challenge(self, accepted: Accepted, fact: ChallengeResultRecorded) -> Refusal | None:
         refusal = self._proving.challenge(accepted, fact, self._now(accepted))
         if refusal is None:
-            self._go_on(accepted, fact.subject)
+            self._go_on(accepted, fact.data.consumer, fact.subject)
         return refusal
 
     def _attest(self, accepted: Accepted, fact: AttestationRecorded) -> Refusal | None:
         refusal = self._proving.attest(accepted, fact, self._now(accepted))
         if refusal is None:
-            self._go_on(accepted, fact.subject)
+            self._go_on(accepted, fact.data.consumer, fact.subject)
         return refusal
 
-    def _go_on(self, accepted: Accepted, job_id: str) -> None:
+    def _go_on(self, accepted: Accepted, consumer: str, job_id: str) -> None:
         """Release a job that waited for this proof alone; one that is over has nothing to release."""
-        job = self.state.jobs.get(job_id)
+        job = self.state.jobs.get((consumer, job_id))
         if job is not None:
             self._release_when_ready(accepted, job_id, job)
 
@@ -409,7 +408,7 @@ class Lane:
             waiting=waiting,
         )
         # The 1 counts the settlements of the attempt: a line that waits for a verdict is settled by a later one.
-        self._writer.answer(accepted, JobSettled, f"{job_id}:{job.attempt}:1", settled)
+        self._writer.answer(accepted, JobSettled, decision_key(job.consumer, job_id, job.attempt, 1), settled)
         self._close(accepted, job_id, job)
 
     def _part(self, job_id: str, job: Job, lines: tuple[AgreedLine, ...]) -> Parted:
@@ -442,7 +441,7 @@ class Lane:
             lines=lines,
             refund=str(refund),
         )
-        key = f"{withheld.job}:{withheld.attempt}:{withheld.settlements}"
+        key = decision_key(withheld.consumer, withheld.job, withheld.attempt, withheld.settlements)
         self._writer.carry_out(time, verdict_id, JobSettled, key, withheld.job, settled)
 
     def _refund(self, accepted: Accepted, job_id: str, job: Job, outcome: Any, cause: str) -> None:
@@ -456,18 +455,18 @@ class Lane:
             consumer=job.consumer,
             outcome=outcome,
         )
-        self._writer.answer(accepted, JobRefunded, f"{job_id}:{job.attempt}:{outcome}", refunded)
+        self._writer.answer(accepted, JobRefunded, decision_key(job.consumer, job_id, job.attempt, outcome), refunded)
 
     def _close(self, accepted: Accepted, job_id: str, job: Job) -> None:
         """Let a job go; what is known of its proof stays as long as it may be evidence."""
-        self.state.close(job_id)
+        self.state.close(job.consumer, job_id)
         if job.owned:
             self.state.spends.pop((job.consumer, job_id), None)
         if job.proofs is not None and any(proof.says_something() for proof in job.proofs.values()):
             job.keep_running()
             job.leave()
             job.until = self._now(accepted) + self._parameters.slash.evidence_seconds * MICROSECONDS
-            self.state.ended[job_id] = job
+            self.state.ended[job.consumer, job_id] = job
 
 
 _HANDLERS: dict[type[Fact], Callable[[Lane, Accepted, Any], Refusal | None]] = {

@@ -36,7 +36,7 @@ class Proving:
     def assign_duty(self, accepted: Accepted, fact: DutyAssigned) -> Refusal | None:
         """Oblige validators to answer, once per attempt; the duty counts in the epoch of the fact."""
         data = fact.data
-        job = self._state.running(fact.subject, data.consumer, data.attempt)
+        job = self._state.running(data.consumer, fact.subject, data.attempt)
         if isinstance(job, Refusal):
             return job
         proof = job.running_proof()
@@ -51,7 +51,7 @@ class Proving:
     def submit_result(self, fact: ResultSubmitted) -> Refusal | None:
         """Keep the result of a node, once per attempt."""
         data = fact.data
-        job = self._state.running(fact.subject, data.consumer, data.attempt)
+        job = self._state.running(data.consumer, fact.subject, data.attempt)
         if isinstance(job, Refusal):
             return job
         proof = job.running_proof()
@@ -66,7 +66,7 @@ class Proving:
     def challenge(self, accepted: Accepted, fact: ChallengeResultRecorded, now: int) -> Refusal | None:
         """Keep whether a node's challenge passed, once per attempt; where not, accuse it and who vouched for it."""
         data = fact.data
-        job = self._state.accountable(fact.subject, data.consumer, now)
+        job = self._state.accountable(data.consumer, fact.subject, now)
         if isinstance(job, Refusal):
             return job
         proof = job.proof_of(data.attempt)
@@ -83,7 +83,7 @@ class Proving:
     def attest(self, accepted: Accepted, fact: AttestationRecorded, now: int) -> Refusal | None:
         """Keep a validator's word on a node, once per attempt; its first in an attempt answers its duty."""
         data = fact.data
-        job = self._state.accountable(fact.subject, data.consumer, now)
+        job = self._state.accountable(data.consumer, fact.subject, now)
         if isinstance(job, Refusal):
             return job
         proof = job.proof_of(data.attempt)
@@ -106,11 +106,12 @@ class Proving:
     ) -> None:
         job_id = accepted.fact.subject
         for evidence in found:
-            case = case_id(evidence.role, evidence.accused, job_id, data.attempt, evidence.cause)
+            case = case_id(evidence.role, evidence.accused, data.consumer, job_id, data.attempt, evidence.cause)
             evidenced = SlashEvidencedData(
                 attempt=data.attempt,
                 case=case,
                 cause=evidence.cause,
+                consumer=data.consumer,
                 job=job_id,
                 reporter=data.reporter,
                 role=evidence.role,

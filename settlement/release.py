@@ -54,7 +54,7 @@ def part_lines(job_id: str, job: Job, lines: tuple[AgreedLine, ...], verdicts: M
     challenges = job.running_proof().challenges
     paid, waiting, kept = [], [], 0
     for line in lines:
-        case = case_id("node", line.node, job_id, job.attempt, FAILED_CHALLENGE)
+        case = case_id("node", line.node, job.consumer, job_id, job.attempt, FAILED_CHALLENGE)
         fate = decide_fate(challenges[line.node], verdicts.get(case))
         if fate is Fate.PAID:
             paid.append(line)

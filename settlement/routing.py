@@ -17,7 +17,7 @@ import msgspec
 
 from events.event import Fact
 from events.facts import ChainFactDeclared, GenesisDeclared, StreamMarked, StreamRegistered
-from events.orders import SpendAuthorized, WithdrawalOrdered
+from events.orders import SlashReportFiled, SpendAuthorized, WithdrawalOrdered
 
 __all__ = ["HUB_PARTITION", "LANES_MAX", "lane_of", "partitions_of", "route"]
 
@@ -62,6 +62,9 @@ def _consumer_by(kind: type[Fact]) -> Callable[[Any], str | None]:
         return _depositor
     if kind in _BY_OWNER:
         return _owner
+    if kind is SlashReportFiled:
+        # It names a consumer to tell which job is meant, and is decided by the hub.
+        return _nobody
     data = next(field.type for field in msgspec.structs.fields(kind) if field.name == "data")
     return _consumer if "consumer" in getattr(data, "__struct_fields__", ()) else _nobody
 

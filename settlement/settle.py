@@ -47,14 +47,12 @@ class Standing(NamedTuple):
 class _Settler:
     """What both kinds share: they read a partition of facts, pause, pass time, and say how far they are."""
 
-    def __init__(self, facts: Log, lanes: int, output: Output, sync_facts: Callable[[], None]) -> None:
+    def __init__(self, facts: Log, lanes: int, output: Output) -> None:
         self.output = output
         self._lane_count = lanes
         self.batch = BATCH_DECISIONS
         self.on_record: Callable[[int], None] | None = None
         self._facts = facts
-        self._sync_facts = sync_facts
-        self._unsynced = False
         self._position = 0
         self._intake = Intake()
         self._passed = BEFORE_TIME
@@ -63,7 +61,7 @@ class _Settler:
         self._steps = self._settle()
 
     def standing(self) -> Standing:
-        """Return how far it is: all of it is in its log, and the facts that it rests on are durable."""
+        """Return how far it is: all of it is in its log."""
         return Standing(self._passed, self.output.end)
 
     def quiet_until(self) -> int:
@@ -86,8 +84,7 @@ class _Settler:
         """Go on to the next pause; append what was decided. Raises: DecisionsDiffer."""
         before = self._position, self.standing()
         next(self._steps)
-        self.output.flush(self._sync)
-        self._sync()
+        self.output.flush()
         return (self._position, self.standing()) != before
 
     def _settle(self) -> Iterator[None]:
@@ -97,14 +94,13 @@ class _Settler:
                 yield from self._take(record)
                 self._position = record.end
                 if self.output.pending() >= self.batch:
-                    self.output.flush(self._sync)
+                    self.output.flush()
                 if self.on_record is not None:
                     self.on_record(record.header.count)
             yield
 
     def _take(self, record: Record) -> Iterator[None]:
         self.output.rest_on(self._facts.name, record)
-        self._unsynced = True
         read = [decode(line) for line in record.lines]
         known = self._intake.look_up(read)
         time = self._intake.time
@@ -115,7 +111,7 @@ class _Settler:
                 self._target = time.network_time
                 yield from self._pass(time.network_time)
                 self._target = None
-                self.output.pass_time(time.network_time, self._sync)
+                self.output.pass_time(time.network_time)
 
     def _judge(self, event: Event | Refusal, position: int, known: Known) -> Verdict:
         """Judge what stands in the partition: it may have come past `ingest`, and even into the wrong partition."""
@@ -131,25 +127,17 @@ class _Settler:
     def _stop(self, time: int, decide: Callable[[int], list[bytes]]) -> None:
         """Decide what stands at a time, in a record of its own."""
         self._reach(time - 1)
-        self.output.pass_time(time, self._sync)
+        self.output.pass_time(time)
         self.output.put(decide(time))
         self._reach(time)
-
-    def _sync(self) -> None:
-        """Make the facts durable that were read: their writer may not have synced them yet."""
-        if self._unsynced:
-            self._sync_facts()
-            self._unsynced = False
 
 
 class LaneSettler(_Settler):
     """Settles a lane's partition of facts into the lane's log; hears the hub's verdicts from the hub's log."""
 
-    def __init__(
-        self, number: int, lanes: int, facts: Log, hub: Log, output: Output, sync_facts: Callable[[], None]
-    ) -> None:
+    def __init__(self, number: int, lanes: int, facts: Log, hub: Log, output: Output) -> None:
         """Begin at the first fact; `number` counts from 0 among `lanes`."""
-        super().__init__(facts, lanes, output, sync_facts)
+        super().__init__(facts, lanes, output)
         self.number = number
         self._verdicts = _Follower[Decision](hub, _VERDICTS, _decoder.decode)
         self._hub_passed = BEFORE_TIME
@@ -203,9 +191,9 @@ class LaneSettler(_Settler):
 class HubSettler(_Settler):
     """Settles the hub's partition of facts, and what the lanes' logs say, into the hub's log."""
 
-    def __init__(self, facts: Log, lanes: Sequence[Log], output: Output, sync_facts: Callable[[], None]) -> None:
+    def __init__(self, facts: Log, lanes: Sequence[Log], output: Output) -> None:
         """Begin before the genesis."""
-        super().__init__(facts, len(lanes), output, sync_facts)
+        super().__init__(facts, len(lanes), output)
         self._lanes = [_Follower[Heard](log, Hub.wants, Hub.decode) for log in lanes]
         self._lanes_passed = BEFORE_TIME
         self._hub: Hub | None = None
@@ -232,7 +220,7 @@ class HubSettler(_Settler):
             network_time = _network_time(record) if decisions else BEFORE_TIME
             for position, decision in decisions:
                 effective = effective_time(parse_instant(decision.occurred_at), network_time)
-                hub.take_decision(decision, effective, follower.name, position + 1)
+                hub.take_decision(decision, effective, position + 1)
 
     def _decide(self, position: int, verdict: Verdict) -> None:
         if isinstance(verdict, Duplicate):
@@ -270,11 +258,15 @@ class HubSettler(_Settler):
 
 
 class Settlement:
-    """All settlers of some books in one process, run by turns until none can go any further."""
+    """All settlers of some books in one process, run by turns until none can go any further.
 
-    def __init__(self, lanes: Sequence[LaneSettler], hub: HubSettler) -> None:
+    `commit` makes durable what all of them have appended, and what that rests on. Nobody outside may build on a
+    decision before.
+    """
+
+    def __init__(self, lanes: Sequence[LaneSettler], hub: HubSettler, commit: Callable[[], None]) -> None:
         """Take settlers that have not begun."""
-        self._lanes, self._hub = lanes, hub
+        self._lanes, self._hub, self._commit = lanes, hub, commit
         self._settlers: tuple[_Settler, ...] = (*lanes, hub)
 
     def run(self, batch: int = BATCH_DECISIONS, on_record: Callable[[int], None] | None = None) -> int:
@@ -284,9 +276,12 @@ class Settlement:
         """
         for settler in self._settlers:
             settler.batch, settler.on_record = batch, on_record
-        before = self._appended()
+        before = committed = self._appended()
         while self._take_turns():
-            pass
+            if self._appended() - committed >= batch:
+                self._commit()
+                committed = self._appended()
+        self._commit()
         lacking = [settler.output.log.name for settler in self._settlers if settler.output.is_stalled()]
         for settler in self._settlers:
             settler.output.finish(lacking)

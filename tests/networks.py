@@ -274,8 +274,9 @@ class NetworkBuilder(Builder):
         if self.random.random() < 0.35:
             return super()._thread()
         self.jobs += 1
-        name, signer = f"j{self.jobs}", self.random.randrange(len(self.spenders))
-        return self.random.choice(self.routers), name, self._owned(name, f"spender {signer}")
+        signer = self.random.randrange(len(self.spenders))
+        router, name = self._name(self.spenders[signer].key)
+        return router, name, self._owned(name, f"spender {signer}")
 
     def _owned(self, name: str, spender: str) -> list[Step]:
         consumer, nodes = signer_of(spender).key, self.random.choice((1, 1, 3, 3, 4))
@@ -393,9 +394,11 @@ class NetworkBuilder(Builder):
         others = [(role, id) for role, id in self._everyone() if id != reporter]
         role, accused = self.random.choice([*others[:3], *others, ("node", "nobody")])
         cause = self.random.choice(("failed_challenge", "false_attestation", "false_attestation", "offline", "rude"))
+        job = f"j{self.random.randint(max(1, self.jobs - 5), self.jobs + 2)}"
+        consumer = self.random.choice(self.named.get(job, self.consumers))
         order = self._order(
             SlashReportFiled, reporter, owner_of(reporter), accused=accused, attempt=1, cause=cause,
-            evidence=HASHES[0], job=f"j{self.random.randint(max(1, self.jobs - 5), self.jobs + 2)}", role=role,
+            consumer=consumer, evidence=HASHES[0], job=job, role=role,
         )  # fmt: skip
         return reporter, order
 

@@ -64,11 +64,17 @@ def modules() -> dict[str, ast.Module]:
     return {f: ast.parse((REPO / f).read_bytes(), f) for f in project_files() if f[-3:] == ".py"}
 
 
+@cache
+def all_nodes() -> dict[str, list[ast.AST]]:
+    """Return every node of every Python file, by path."""
+    return {path: list(ast.walk(tree)) for path, tree in modules().items()}
+
+
 def nodes(skip: tuple[str, ...] = ()) -> Iterator[tuple[str, ast.AST]]:
     """Yield each node of each module with its path, leaving out paths that start with `skip`."""
-    for path, tree in modules().items():
+    for path, found in all_nodes().items():
         if not path.startswith(skip):
-            yield from ((path, node) for node in ast.walk(tree))
+            yield from ((path, node) for node in found)
 
 
 def at(path: str, node: ast.AST, what: str) -> str:

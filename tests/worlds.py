@@ -200,6 +200,8 @@ class Builder:
         self.routers = [Producer(f"router-{n}") for n in range(random.randint(1, 3))]
         self.consumers = [f"c{n}" for n in range(random.randint(1, 4))]
         self.jobs = 0
+        # By job id: the consumers that use it.
+        self.named: dict[str, list[str]] = {}
         self.start = LAUNCH
 
     def build(self, jobs: int, periods: int) -> World:
@@ -254,8 +256,20 @@ class Builder:
             # The thread's subject is the owner; the bank's keys must differ from those of its other deposits.
             bank = Producer(f"bank-{self.jobs}", "bank")
             return bank, self.random.choice(self.consumers), [(ChainFactDeclared, data)]
-        script = self.random.choice(_SCRIPTS)
-        return self.random.choice(self.routers), f"j{self.jobs}", script(self, self.random.choice(self.consumers))
+        script, consumer = self.random.choice(_SCRIPTS), self.random.choice(self.consumers)
+        return *self._name(consumer), script(self, consumer)
+
+    def _name(self, consumer: str) -> tuple[Producer, str]:
+        """Name a job and who reports it; now and then as another consumer named one not long ago."""
+        router, others = self.random.choice(self.routers), list(self.named)[-5:]
+        others = [name for name in others if consumer not in self.named[name]]
+        if others and self.random.random() < 0.25:
+            name = self.random.choice(others)
+            self.named[name].append(consumer)
+            # Keys are made of the job's id, so what is told of this one has a source of its own.
+            return Producer(f"{router.source}-{self.jobs}", router.stream), name
+        self.named[f"j{self.jobs}"] = [consumer]
+        return router, f"j{self.jobs}"
 
     # --- scripts: what may befall a job ---
 

@@ -39,6 +39,7 @@ class Desk:
         self.sums: defaultdict[str, int] = defaultdict(int)
         self._asset = parameters.unit.asset
         self._cluster = parameters.chain.cluster
+        self._bond = int(parameters.slash.bond)
         self._reports, self._stakes, self._cast = reports, stakes, cast
         self._number = 0
 
@@ -129,15 +130,29 @@ class Desk:
             self._stakes.rule(told, case, verdict)
 
     def report(
-        self, at: int, by: Validator, accused: Actor, job: str, cause: str, *, plot: str, guilty: bool
-    ) -> str:  # fmt: skip
-        """Let a validator accuse a participant about a job's first attempt; return the case."""
-        members = {"accused": accused.id, "attempt": 1, "cause": cause, "job": job, "role": accused.role}
-        members["evidence"] = "e1" * 32
+        self,
+        at: int,
+        by: Validator,
+        accused: Actor,
+        about: tuple[Consumer, str],
+        cause: str,
+        *,
+        plot: str,
+        guilty: bool,
+    ) -> str:
+        """Let a validator accuse a participant about the first attempt of a consumer's job; return the case."""
+        consumer, job = about
+        members = {
+            "accused": accused.id, "attempt": 1, "cause": cause, "consumer": consumer.id, "evidence": "e1" * 32,
+            "job": job, "role": accused.role,
+        }  # fmt: skip
         told = self.order(at, by.owner, SlashReportFiled, by.id, members)
         case = accusation_id(told.fact.id)
         planned = OpenCase(case, accused.role, accused.id, job, 1, cause, plot, guilty, reporter=by.id, proposer=by.id)
         self._stakes.accuse(told, planned)
+        if not guilty:
+            # It will lose the bond, and shall be able to accuse again.
+            self.stake(at, by, self._bond)
         return case
 
     def _move(

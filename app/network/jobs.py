@@ -479,8 +479,8 @@ class Jobs:
         self._place(thread, [node], ())
         thread.release(thread.usage(node, self._seconds(thread)), [node])
         thread.wait(HOUR)
-        desk, job, plot = self._shared.desk, thread.job, thread.outcome.plot
-        case = desk.report(thread.at, by, node, job, "failed_challenge", plot=plot, guilty=guilty)
+        about, plot = (thread.consumer, thread.job), thread.outcome.plot
+        case = self._shared.desk.report(thread.at, by, node, about, "failed_challenge", plot=plot, guilty=guilty)
         if ruling is not None:
             self._defend(thread, node.owner, case, ruling, dispute=not guilty)
         if guilty:

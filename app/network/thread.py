@@ -248,7 +248,7 @@ class Thread:
 
     def case(self, role: Role, accused: str, cause: str) -> str:
         """Name a case about the running attempt."""
-        return case_id(role, accused, self.job, self.attempt.number, cause)
+        return case_id(role, accused, self.consumer.id, self.job, self.attempt.number, cause)
 
     # --- the end ---
 

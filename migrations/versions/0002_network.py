@@ -31,8 +31,8 @@ def upgrade() -> None:
 def _create_jobs_and_epochs() -> None:
     op.create_table(
         "job",
+        sa.Column("consumer", sa.String(88), primary_key=True),
         sa.Column("id", sa.String(88), primary_key=True),
-        sa.Column("consumer", sa.String(88), nullable=False),
         sa.Column("status", sa.String(20), nullable=False),
         sa.Column("cause", sa.String(88), nullable=False),
         sa.Column("attempt", sa.Integer, nullable=False),
@@ -43,7 +43,6 @@ def _create_jobs_and_epochs() -> None:
         sa.Column("epoch", sa.Integer, nullable=False),
         sa.Column("late", sa.Boolean, nullable=False),
     )
-    op.create_index("job_by_consumer", "job", ["consumer"])
     op.create_table(
         "epoch",
         sa.Column("epoch", sa.Integer, primary_key=True, autoincrement=False),
@@ -103,6 +102,7 @@ def _create_slashes() -> None:
         sa.Column("role", sa.String(20), nullable=False),
         sa.Column("accused", sa.String(88), nullable=False),
         sa.Column("cause", sa.String(88), nullable=False),
+        sa.Column("consumer", sa.String(88), nullable=False),
         sa.Column("job", sa.String(88), nullable=False),
         sa.Column("attempt", sa.BigInteger, nullable=False),
         sa.Column("asset", sa.String(88), nullable=False),

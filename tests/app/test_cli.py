@@ -307,8 +307,9 @@ def test_the_demo_is_the_same_for_the_same_seed_and_another_for_another() -> Non
         assert result.exit_code == 0, result.output
         return json.loads(result.stdout)["digests"]
 
-    assert digests(1) == digests(1)
-    assert digests(1) != digests(2)
+    first = digests(1)
+    assert digests(1) == first
+    assert digests(2) != first
 
 
 def test_closing_until_a_time_closes_the_epochs_before_it(tmp_path: Path) -> None:

@@ -8,10 +8,11 @@ where nothing rests on that end: those cases are named in the last tests.
 import json
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from sqlalchemy import Boolean, Column, String
@@ -128,6 +129,11 @@ COLUMNS = [(table.name, column.name) for table in METADATA.sorted_tables for col
 TABLES = [table.name for table in METADATA.sorted_tables]
 
 
+def a_third(cases: Sequence[Any]) -> list[Any]:
+    """Leave two of three to `make test`."""
+    return [pytest.param(case, marks=[pytest.mark.slow] if n % 3 else []) for n, case in enumerate(cases)]
+
+
 def rows_of(connection: sqlite3.Connection, table: str) -> list[tuple[int, ...]]:
     return [row[0] for row in connection.execute(f"SELECT rowid FROM {table} ORDER BY rowid")]
 
@@ -138,8 +144,9 @@ def find(books: Books) -> str:
     return str(found.value)
 
 
-@pytest.mark.parametrize(("table", "name"), COLUMNS)
-def test_changed_value_of_any_column_is_found(full_books: Books, table: str, name: str) -> None:
+@pytest.mark.parametrize("place_of", a_third(COLUMNS), ids="-".join)
+def test_changed_value_of_any_column_is_found(full_books: Books, place_of: tuple[str, str]) -> None:
+    table, name = place_of
     column = METADATA.tables[table].c[name]
     with sqlite3.connect(full_books.database) as connection:
         place = Random(f"{table} {name}").choice(rows_of(connection, table))
@@ -156,7 +163,7 @@ def test_changed_value_of_any_column_is_found(full_books: Books, table: str, nam
     assert said.removeprefix("table ").partition(",")[0] in named, said
 
 
-@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("table", a_third(TABLES))
 def test_deleted_row_is_found(full_books: Books, table: str) -> None:
     with sqlite3.connect(full_books.database) as connection:
         place = Random(table).choice(rows_of(connection, table))
@@ -168,7 +175,7 @@ def test_deleted_row_is_found(full_books: Books, table: str) -> None:
     assert table in ("account", "checkpoint") or (said.startswith(f"table {table}, row ") and "is missing" in said)
 
 
-@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("table", a_third(TABLES[1:] + TABLES[:1]))
 def test_inserted_row_is_found(full_books: Books, table: str) -> None:
     columns = list(METADATA.tables[table].columns)
     with sqlite3.connect(full_books.database) as connection:

@@ -61,10 +61,10 @@ VALIDATORS = {"V1": 10_000 * OMNI, "V2": 20_000 * OMNI, "V3": 33_333 * OMNI}
 SIGNERS = {name: Signer(sha256(name.encode()).digest()) for name in ("K", "A", "B", "C", "V1", "V2", "V3")}
 K = SIGNERS["K"].key
 V3_OWNER = SIGNERS["V3"].key
-CASE_C = case_id("node", "C", "J", 1, "failed_challenge")
-CASE_V2 = case_id("validator", "V2", "J", 1, "false_attestation")
-CASE_V3 = case_id("validator", "V3", "J2", 1, "false_attestation")
-CASE_Z = case_id("node", "Z", "J2", 1, "failed_challenge")
+CASE_C = case_id("node", "C", K, "J", 1, "failed_challenge")
+CASE_V2 = case_id("validator", "V2", K, "J", 1, "false_attestation")
+CASE_V3 = case_id("validator", "V3", "K2", "J2", 1, "false_attestation")
+CASE_Z = case_id("node", "Z", "K2", "J2", 1, "failed_challenge")
 
 router, desk = Producer("router"), Producer("desk")
 
@@ -305,10 +305,10 @@ EXPECTED: dict[str, dict[tuple[str, str], int]] = {
         **{(f"stake:bonded:validator:{name}", "stake"): stake for name, stake in VALIDATORS.items()},
     },
     "b1": {("external", ""): 300 * 10**15 - 64_833 * OMNI - 100 * OMNI, (f"consumer:{K}", "escrow"): 100 * OMNI},
-    "b2": {(f"consumer:{K}", "escrow"): 70 * OMNI, ("escrow:J", "escrow"): 30 * OMNI},
+    "b2": {(f"consumer:{K}", "escrow"): 70 * OMNI, (f"escrow:{K}:J", "escrow"): 30 * OMNI},
     # c1, c2 and d1, which fall together
     "c1": {
-        ("escrow:J", "escrow"): 0,
+        (f"escrow:{K}:J", "escrow"): 0,
         ("payable:supplier:A", "escrow"): 9_300_000_000,
         ("payable:supplier:B", "escrow"): 9_297_416_667,
         ("burn:pending", "escrow"): 399_944_444,

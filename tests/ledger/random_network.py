@@ -158,8 +158,8 @@ def proposed(
     total = from_bonded + sum((from_tickets or {}).values())
     data = SlashProposedData(
         amount=str(total), asset="OMNI", attempt=1, basis=str(total * 10), bond=str(bond), bps=1_000, case=case,
-        cause="failed_challenge", ends_at=LATER, from_bonded=str(from_bonded), from_tickets=parts, job="J",
-        proposer=proposer, role=role, verifiers=(),
+        cause="failed_challenge", consumer="K", ends_at=LATER, from_bonded=str(from_bonded), from_tickets=parts,
+        job="J", proposer=proposer, role=role, verifiers=(),
     )  # fmt: skip
     event: SlashProposed = decide(SlashProposed, id, case, data)
     return event

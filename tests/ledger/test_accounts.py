@@ -21,7 +21,7 @@ CHART = [
     ("supply:burned", "", SupplyClass.BURNED),
     ("external", "", SupplyClass.OUTSIDE),
     ("consumer:K", "escrow", SupplyClass.ESCROWED),
-    ("escrow:J", "escrow", SupplyClass.ESCROWED),
+    ("escrow:K:J", "escrow", SupplyClass.ESCROWED),
     ("supply:sunk", "", SupplyClass.SUNK),
     ("payable:supplier:A", "escrow", SupplyClass.OWED),
     ("payable:withdrawal:K", "escrow", SupplyClass.OWED),
@@ -64,6 +64,8 @@ def test_an_account_has_its_home_and_its_class(account: str, home: str, supply: 
         "supply:stolen",
         "fee:spent",
         "payable:K",
+        "escrow:J",
+        "escrow:K:J:1",
         "payable:bank:K",
         "payable:stake",
         "stake:A",
@@ -94,9 +96,9 @@ def test_an_account_that_is_not_in_the_chart_is_named(account: str) -> None:
 
 
 def test_names_are_built_as_the_chart_spells_them() -> None:
-    built = (consumer("K"), escrow("J"), payable_supplier("A"), payable("supplier", "A"))
+    built = (consumer("K"), escrow("K", "J"), payable_supplier("A"), payable("supplier", "A"))
 
-    assert built == ("consumer:K", "escrow:J", "payable:supplier:A", "payable:supplier:A")
+    assert built == ("consumer:K", "escrow:K:J", "payable:supplier:A", "payable:supplier:A")
     assert all(kind_of(account).home == "escrow" for account in built)
     staked = (bonded("node", "A"), unbonding("t1"), slash_pending("c1"), bond("c1"))
     assert staked == ("stake:bonded:node:A", "stake:unbonding:t1", "slash:pending:c1", "bond:c1")
@@ -107,6 +109,6 @@ def test_names_are_built_as_the_chart_spells_them() -> None:
 def test_accounts_that_have_an_owner_keep_a_row_per_entry() -> None:
     busy = {account for account, *_ in CHART if kind_of(account).busy}
 
-    assert busy.isdisjoint({"consumer:K", "escrow:J", "payable:supplier:A", "vest:locked:team:foundation"})
+    assert busy.isdisjoint({"consumer:K", "escrow:K:J", "payable:supplier:A", "vest:locked:team:foundation"})
     assert not {account for account in busy if account.startswith(("stake:", "slash:", "bond:", "payable:"))}
     assert {"external", "fee:accrued", "burn:pending"} <= busy

@@ -112,7 +112,7 @@ def test_any_other_account_below_zero_is_broken(made: list[Decision], account: s
 def test_a_check_of_some_keys_looks_at_those() -> None:
     balances = folded(entries([fund("K", "J", 1)]))
 
-    balances.check([Key("OMNI", "escrow:J", "escrow")])
+    balances.check([Key("OMNI", "escrow:K:J", "escrow")])
     with pytest.raises(LedgerInvariantBroken):
         balances.check([KEY])
 
@@ -128,11 +128,11 @@ def test_the_digest_is_that_of_the_stated_lines() -> None:
     sums = {
         KEY: (1, 6),
         Key("OMNI", "supply:issued", ""): (5, 0),
-        Key("OMNI", "escrow:J", "escrow"): (0, 0),
-        Key("OMNI", "escrow:I", "escrow"): (7, 7),
+        Key("OMNI", "escrow:K:J", "escrow"): (0, 0),
+        Key("OMNI", "escrow:K:I", "escrow"): (7, 7),
     }
 
-    expected = sha256(b"OMNI|consumer:K|escrow|1|6\nOMNI|escrow:I|escrow|7|7\nOMNI|supply:issued||5|0\n").hexdigest()
+    expected = sha256(b"OMNI|consumer:K|escrow|1|6\nOMNI|escrow:K:I|escrow|7|7\nOMNI|supply:issued||5|0\n").hexdigest()
     assert Balances(sums).digest() == digest_of_balances(sums.items()) == expected
 
 

@@ -26,7 +26,7 @@ def entry(*postings: Posting, crosses_vaults: bool = False) -> Entry:
 
 
 KEPT = {
-    "one to one": entry(posting(-5), posting(5, "escrow:J")),
+    "one to one": entry(posting(-5), posting(5, "escrow:K:J")),
     "one to many": entry(posting(-5), posting(2, "a"), posting(3, "b")),
     "two assets, each balanced": entry(
         posting(-5), posting(5, "a"), posting(-7, asset="USDC"), posting(7, "a", "USDC")
@@ -88,12 +88,12 @@ def test_a_unit_too_much_anywhere_is_found(legs: list[tuple[str, int]], over: in
 
 
 def test_canonical_bytes_are_those_of_the_stated_form() -> None:
-    written = canonical_bytes(entry(posting(5, "escrow:J"), posting(-5)))
+    written = canonical_bytes(entry(posting(5, "escrow:K:J"), posting(-5)))
 
     assert written == (
         b'{"epoch":20727,"event":"' + EVENT.encode() + b'","postings":['
         b'{"account":"consumer:K","amount":"5","asset":"OMNI","side":"debit","vault":"escrow"},'
-        b'{"account":"escrow:J","amount":"5","asset":"OMNI","side":"credit","vault":"escrow"}]}'
+        b'{"account":"escrow:K:J","amount":"5","asset":"OMNI","side":"credit","vault":"escrow"}]}'
     )
 
 

@@ -49,7 +49,7 @@ WITH_STAKES: list[tuple[str, Decision, list[Leg]]] = [
         "settlement with a line that waits: its hold stays",
         settle_waiting("K", "J", (100,), 40, 3),
         [
-            ("escrow:J", "escrow", -103),
+            ("escrow:K:J", "escrow", -103),
             ("consumer:K", "escrow", 3),
             ("payable:supplier:A", "escrow", 93),
             ("burn:pending", "escrow", 2),
@@ -60,7 +60,7 @@ WITH_STAKES: list[tuple[str, Decision, list[Leg]]] = [
     (
         "the line is refunded later",
         settle_waiting("K", "J", (), 0, 40, attempt=2),
-        [("escrow:J", "escrow", -40), ("consumer:K", "escrow", 40)],
+        [("escrow:K:J", "escrow", -40), ("consumer:K", "escrow", 40)],
     ),
     ("withdrawal", withdrawal("K", 7), [("consumer:K", "escrow", -7), ("payable:withdrawal:K", "escrow", 7)]),
     ("unstake", unstaked("node", "A", 7), [(STAKED, "stake", -7), ("stake:unbonding:t1", "stake", 7)]),
@@ -177,13 +177,13 @@ POSTED: list[tuple[str, Decision, list[Leg]]] = [
         [("external", "", 1 - 10**39), ("consumer:K", "escrow", 10**39 - 1)],
     ),
     ("deposit of nothing", deposit("K", 0), []),
-    ("escrow", fund("K", "J", 30), [("consumer:K", "escrow", -30), ("escrow:J", "escrow", 30)]),
+    ("escrow", fund("K", "J", 30), [("consumer:K", "escrow", -30), ("escrow:K:J", "escrow", 30)]),
     ("escrow of nothing", fund("K", "J", 0), []),
     (
         "settlement",
         settle("K", "J", 101, BALANCED),
         [
-            ("escrow:J", "escrow", -101),
+            ("escrow:K:J", "escrow", -101),
             ("consumer:K", "escrow", 1),
             ("payable:supplier:A", "escrow", 93),
             ("burn:pending", "escrow", 2),
@@ -194,7 +194,7 @@ POSTED: list[tuple[str, Decision, list[Leg]]] = [
         "settlement of two nodes: burns and fees are summed",
         settle("K", "J", 200, lines(100, 100)),
         [
-            ("escrow:J", "escrow", -200),
+            ("escrow:K:J", "escrow", -200),
             ("payable:supplier:A", "escrow", 93),
             ("payable:supplier:B", "escrow", 93),
             ("burn:pending", "escrow", 4),
@@ -214,12 +214,12 @@ POSTED: list[tuple[str, Decision, list[Leg]]] = [
     (
         "settlement too small to burn",
         settle("K", "J", 1, lines(1)),
-        [("escrow:J", "escrow", -1), ("payable:supplier:A", "escrow", 1)],
+        [("escrow:K:J", "escrow", -1), ("payable:supplier:A", "escrow", 1)],
     ),
-    ("settlement of no time", settle("K", "J", 5, FREE), [("escrow:J", "escrow", -5), ("consumer:K", "escrow", 5)]),
+    ("settlement of no time", settle("K", "J", 5, FREE), [("escrow:K:J", "escrow", -5), ("consumer:K", "escrow", 5)]),
     ("settlement of no time at once", settle("K", "J", 5, FREE, "consumer"), []),
     ("settlement of nothing", settle("K", "J", 0, FREE), []),
-    ("refund", refund("K", "J", 30), [("escrow:J", "escrow", -30), ("consumer:K", "escrow", 30)]),
+    ("refund", refund("K", "J", 30), [("escrow:K:J", "escrow", -30), ("consumer:K", "escrow", 30)]),
     ("refund of nothing", refund("K", "J", 0), []),
     (
         "fees",

@@ -33,7 +33,7 @@ OF_EACH = {
     ("burn:pending", "escrow"): 10_000,
     ("burn:pending", "fees"): 20_000,
     ("consumer:K", "escrow"): 1_000_000,
-    ("escrow:J", "escrow"): 2_000_000,
+    ("escrow:K:J", "escrow"): 2_000_000,
     ("payable:supplier:A", "escrow"): 100_000_000,
     ("payable:withdrawal:K", "escrow"): 200_000_000,
     ("payable:validator:V", "fees"): 300_000_000,

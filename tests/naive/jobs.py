@@ -72,13 +72,15 @@ class Evidence:
     role: str
     accused: str
     cause: str
+    consumer: str
+    job: str
     verifiers: tuple[str, ...]
     reporter: str | None
 
 
-def case_of(role: str, accused: str, job: str, attempt: int, cause: str) -> str:
+def case_of(role: str, accused: str, consumer: str, job: str, attempt: int, cause: str) -> str:
     """Name a case."""
-    return sha256(f"{role}|{accused}|{job}|{attempt}|{cause}".encode()).hexdigest()[:32]
+    return sha256(f"{role}|{accused}|{consumer}|{job}|{attempt}|{cause}".encode()).hexdigest()[:32]
 
 
 def lowest_price(minimum: int, burn_bps: int, fee_bps: int) -> int:
@@ -93,7 +95,7 @@ class Jobs:
     def __init__(self, purse: Purse) -> None:
         """Begin without jobs."""
         self.purse = purse
-        self.jobs: dict[str, Job] = {}
+        self.jobs: dict[tuple[str, str], Job] = {}
         self.fees: Counter[int] = Counter()
         self.assigned: Counter[tuple[int, str]] = Counter()
         self.answered: Counter[tuple[int, str]] = Counter()
@@ -124,16 +126,14 @@ class Jobs:
         self._occurred_at = self._effective = time
         for case, upheld in due:
             self.verdicts[case] = upheld
-            for name, job in self.jobs.items():
+            for (consumer, name), job in self.jobs.items():
                 for node, (waits_on, hold, gross) in sorted(job.waiting.items()):
                     if waits_on == case:
                         del job.waiting[node]
                         self._pay_line(name, job, node, 0 if upheld else gross)
                         spent = 0 if upheld else gross
-                        self.purse.move(
-                            (f"escrow:{name}", "escrow"), (f"consumer:{job.consumer}", "escrow"), hold - spent
-                        )
-                        self.purse.say("JobSettled", name, hold, spent, hold - spent, 0)
+                        self._return(name, job, hold - spent)
+                        self.purse.say("JobSettled", name, consumer, hold, spent, hold - spent, 0)
 
     # --- money of consumers ---
 
@@ -163,11 +163,11 @@ class Jobs:
     # --- jobs ---
 
     def _submit(self, fact: Fact, data: Any) -> None:
-        if fact.subject in self.jobs:
+        if (data.consumer, fact.subject) in self.jobs:
             raise Refused(Reason.JOB_EXISTS)
         self._check_asset(data)
         owned = data.authority == "owner"
-        self.jobs[fact.subject] = Job(data.consumer, owned, data.nodes, data.gpu_seconds_max)
+        self.jobs[data.consumer, fact.subject] = Job(data.consumer, owned, data.nodes, data.gpu_seconds_max)
 
     def _dispatch(self, fact: Fact, data: Any) -> None:
         job = self._open(fact, data)
@@ -190,7 +190,7 @@ class Jobs:
         if total > self._available(job.consumer):
             raise Refused(Reason.FUNDS_INSUFFICIENT)
         job.running = job.attempts[data.attempt] = Attempt(nodes)
-        self.purse.move((f"consumer:{job.consumer}", "escrow"), (f"escrow:{fact.subject}", "escrow"), total)
+        self.purse.move((f"consumer:{job.consumer}", "escrow"), (_escrow(fact.subject, job), "escrow"), total)
 
     def _check_spend(self, consumer: str, name: str, total: int) -> None:
         if (consumer, name) not in self._spends:
@@ -215,7 +215,7 @@ class Jobs:
 
     def _whole(self, fact: Fact, data: Any) -> None:
         terms = data.terms
-        if fact.subject in self.jobs:
+        if (data.consumer, fact.subject) in self.jobs:
             raise Refused(Reason.JOB_EXISTS)
         self._check_asset(terms)
         if data.attempt != 1:
@@ -226,8 +226,8 @@ class Jobs:
             raise Refused(Reason.FUNDS_INSUFFICIENT)
         attempt = Attempt({data.node: (terms.operator, int(terms.price), hold)}, used={data.node: data.gpu_seconds})
         job = Job(data.consumer, False, 1, terms.gpu_seconds_max, 1, attempt, {1: attempt})
-        self.jobs[fact.subject] = job
-        self.purse.move((f"consumer:{job.consumer}", "escrow"), (f"escrow:{fact.subject}", "escrow"), hold)
+        self.jobs[data.consumer, fact.subject] = job
+        self.purse.move((f"consumer:{job.consumer}", "escrow"), (_escrow(fact.subject, job), "escrow"), hold)
         self._release(fact.subject, job)
 
     def _claim(self, fact: Fact, data: Any) -> None:
@@ -318,14 +318,18 @@ class Jobs:
         self._release(fact.subject, job)
 
     def _accuse(self, role: str, accused: str, cause: str, fact: Fact, data: Any, attempt: Attempt) -> None:
-        case = case_of(role, accused, fact.subject, data.attempt, cause)
+        case = case_of(role, accused, data.consumer, fact.subject, data.attempt, cause)
         if case not in self._cases:
             self._cases.add(case)
             told = {validator for (validator, node), v in attempt.said.items() if node == data.node and v == "failed"}
             id = decision_id("SlashEvidenced", case)
-            evidence = Evidence(id, case, role, accused, cause, tuple(sorted(told)), data.reporter)
+            evidence = Evidence(
+                id, case, role, accused, cause, data.consumer, fact.subject, tuple(sorted(told)), data.reporter
+            )
             self.evidence.append((self._effective, self._occurred_at, evidence))
-            self.purse.say("SlashEvidenced", accused, case, tuple(sorted(told)), data.reporter)
+            self.purse.say(
+                "SlashEvidenced", accused, case, data.consumer, fact.subject, tuple(sorted(told)), data.reporter
+            )
 
     # --- release ---
 
@@ -346,12 +350,12 @@ class Jobs:
 
     def _settle(self, name: str, job: Job, attempt: Attempt, paid: list[str]) -> None:
         median = sorted(attempt.used[node] for node in paid)[(len(paid) - 1) // 2]
-        escrow = self.purse.money[f"escrow:{name}", "escrow"]
+        escrow = self.purse.money[_escrow(name, job), "escrow"]
         spent = kept = 0
         for node in paid:
             _, price, hold = attempt.nodes[node]
             gross = min(price * min(attempt.used[node], 2 * median) // 3600, hold)
-            case = case_of("node", node, name, job.number, "failed_challenge")
+            case = case_of("node", node, job.consumer, name, job.number, "failed_challenge")
             if job.owned and attempt.challenges.get(node) is False:
                 upheld = self.verdicts.get(case)
                 if upheld is None:
@@ -362,23 +366,26 @@ class Jobs:
             spent += gross
             self._pay_line(name, job, node, gross)
         refund = escrow - spent - kept
-        self.purse.move((f"escrow:{name}", "escrow"), (f"consumer:{job.consumer}", "escrow"), refund)
-        self.purse.say("JobSettled", name, escrow, spent, refund, kept)
+        self._return(name, job, refund)
+        self.purse.say("JobSettled", name, job.consumer, escrow, spent, refund, kept)
         job.running, job.over_at = None, self._effective
 
     def _pay_line(self, name: str, job: Job, node: str, gross: int) -> None:
         rules = self.purse.rules.job
         burn, fee = gross * rules.burn_bps // 10_000, gross * rules.fee_bps // 10_000
-        self._send(f"escrow:{name}", "burn:pending", burn)
-        self._send(f"escrow:{name}", "fee:accrued", fee)
-        self._send(f"escrow:{name}", f"payable:supplier:{node}", gross - burn - fee)
+        self._send(_escrow(name, job), "burn:pending", burn)
+        self._send(_escrow(name, job), "fee:accrued", fee)
+        self._send(_escrow(name, job), f"payable:supplier:{node}", gross - burn - fee)
         self.fees[max(self._occurred_at // DAY, self.purse.epoch)] += fee
 
     def _give_back(self, name: str, job: Job, outcome: str) -> None:
-        held = self.purse.money[f"escrow:{name}", "escrow"]
-        self.purse.move((f"escrow:{name}", "escrow"), (f"consumer:{job.consumer}", "escrow"), held)
-        self.purse.say("JobRefunded", name, outcome, held)
+        held = self.purse.money[_escrow(name, job), "escrow"]
+        self._return(name, job, held)
+        self.purse.say("JobRefunded", name, job.consumer, outcome, held)
         job.running = None
+
+    def _return(self, name: str, job: Job, amount: int) -> None:
+        self.purse.move((_escrow(name, job), "escrow"), (f"consumer:{job.consumer}", "escrow"), amount)
 
     def _end(self, name: str, job: Job, outcome: str) -> None:
         self._give_back(name, job, outcome)
@@ -407,16 +414,14 @@ class Jobs:
             raise Refused(Reason.PRICE_BELOW_MINIMUM)
 
     def _known(self, fact: Fact, data: Any) -> Job:
-        if fact.subject not in self.jobs:
+        if (data.consumer, fact.subject) not in self.jobs:
             raise Refused(Reason.JOB_UNKNOWN)
-        return self.jobs[fact.subject]
+        return self.jobs[data.consumer, fact.subject]
 
     def _open(self, fact: Fact, data: Any) -> Job:
         job = self._known(fact, data)
         if job.over_at is not None:
             raise Refused(Reason.JOB_CLOSED)
-        if job.consumer != data.consumer:
-            raise Refused(Reason.JOB_OF_ANOTHER_CONSUMER)
         return job
 
     def _running(self, fact: Fact, data: Any) -> tuple[Job, Attempt]:
@@ -433,11 +438,13 @@ class Jobs:
             proven = any(a.results or a.challenges or a.duty for a in job.attempts.values())
             if not proven or self._effective >= until:
                 raise Refused(Reason.JOB_CLOSED)
-        if job.consumer != data.consumer:
-            raise Refused(Reason.JOB_OF_ANOTHER_CONSUMER)
         if data.attempt not in job.attempts:
             raise Refused(Reason.ATTEMPT_OUT_OF_ORDER)
         return job, job.attempts[data.attempt]
+
+
+def _escrow(name: str, job: Job) -> str:
+    return f"escrow:{job.consumer}:{name}"
 
 
 _HANDLERS: dict[type[Fact], Callable[[Jobs, Fact, Any], None]] = {

@@ -344,8 +344,6 @@ class Stakes:
     # --- rank 4: new cases ---
 
     def _propose_evidenced(self, evidence: Evidence, time: int) -> None:
-        if evidence.case in self.cases:
-            return
         accusation = self.accusations.get(evidence.case)
         if accusation is not None:
             # A validator has said it before; that it is so, decides its case if nobody rules on it.
@@ -353,7 +351,7 @@ class Stakes:
         who = evidence.role, evidence.accused
         cost = 0 if accusation is not None else getattr(self.purse.rules.slash.bps, evidence.cause)
         ends_at = time + self.purse.rules.slash.window_seconds * MICROSECONDS
-        self._propose(evidence.case, who, cost, "protocol", time, ends_at)
+        self._propose(evidence.case, who, (evidence.consumer, evidence.job), cost, "protocol", time, ends_at)
         self.cases[evidence.case].verifiers = evidence.verifiers
         self.cases[evidence.case].reporter = evidence.reporter
         self.cases[evidence.case].evidenced = True
@@ -372,7 +370,7 @@ class Stakes:
         if not cost:
             raise Refused(Reason.CAUSE_NOT_SLASHED)
         bond = int(self.purse.rules.slash.bond)
-        deed = case_of(data.role, data.accused, data.job, data.attempt, data.cause)
+        deed = case_of(data.role, data.accused, data.consumer, data.job, data.attempt, data.cause)
         if deed in self.cases or deed in self.accusations:
             raise Refused(Reason.CASE_EXISTS)
         if bond > self._bonded(me):
@@ -380,11 +378,13 @@ class Stakes:
         case = self.accusations[deed] = accusation_of(fact.id)
         self.purse.move(self._place(me), (f"bond:{case}", "stake"), bond)
         ends_at = time + self.purse.rules.slash.ruling_seconds * MICROSECONDS
-        self._propose(case, who, cost, fact.subject, time, ends_at)
+        self._propose(case, who, (data.consumer, data.job), cost, fact.subject, time, ends_at)
         self.cases[case].bond = bond
         self.cases[case].reporter = fact.subject
 
-    def _propose(self, id: str, who: Who, cost: int, proposer: str, time: int, ends_at: int) -> None:
+    def _propose(
+        self, id: str, who: Who, job: tuple[str, str], cost: int, proposer: str, time: int, ends_at: int
+    ) -> None:
         basis = self._basis.get(who, 0)
         left = self._bonded(who) + self._unbonding(who)
         amount = min(basis * cost // 10_000, left)
@@ -401,7 +401,7 @@ class Stakes:
                     parts.append((ticket, part))
         assert owed == 0
         self.cases[id] = Case(id, who, proposer, None, (), time, ends_at, bonded, parts, 0)
-        self.purse.say("SlashProposed", id, *who, basis, amount, bonded, ends_at)
+        self.purse.say("SlashProposed", id, *job, *who, basis, amount, bonded, ends_at)
 
     # --- rank 5, 6, 7, 8: tickets, keys ---
 

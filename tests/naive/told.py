@@ -31,13 +31,23 @@ def reasons(decisions: Iterable[Decision]) -> dict[str | None, str]:
 
 def _settled(event: Any, data: Any) -> tuple[Any, ...]:
     spent, kept = sum(int(line.gross) for line in data.lines), sum(int(line.hold) for line in data.waiting)
-    return event.subject, int(data.escrow), spent, int(data.refund), kept
+    return event.subject, data.consumer, int(data.escrow), spent, int(data.refund), kept
 
 
 def _proposed(event: Any, data: Any) -> tuple[Any, ...]:
     assert int(data.amount) == int(data.from_bonded) + sum(int(part.amount) for part in data.from_tickets)
     basis, amount, bonded = int(data.basis), int(data.amount), int(data.from_bonded)
-    return data.case, data.role, event.subject, basis, amount, bonded, parse_instant(data.ends_at)
+    return (
+        data.case,
+        data.consumer,
+        data.job,
+        data.role,
+        event.subject,
+        basis,
+        amount,
+        bonded,
+        parse_instant(data.ends_at),
+    )
 
 
 def _distributed(event: Any, data: Any) -> tuple[Any, ...]:
@@ -56,9 +66,9 @@ def _rewarded(event: Any, data: Any) -> tuple[Any, ...]:
 
 
 _WORDS: dict[str, Callable[[Any, Any], tuple[Any, ...]]] = {
-    "SlashEvidenced": lambda e, d: (e.subject, d.case, d.verifiers, d.reporter),
+    "SlashEvidenced": lambda e, d: (e.subject, d.case, d.consumer, d.job, d.verifiers, d.reporter),
     "JobSettled": _settled,
-    "JobRefunded": lambda e, d: (e.subject, d.outcome, int(d.amount)),
+    "JobRefunded": lambda e, d: (e.subject, d.consumer, d.outcome, int(d.amount)),
     "WithdrawalAccepted": lambda e, d: (e.subject, int(d.amount)),
     "ParticipantRegistered": lambda e, d: (d.role, e.subject, d.active),
     "ParticipantSuspended": lambda e, d: (d.role, e.subject, d.cause),

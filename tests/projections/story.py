@@ -339,6 +339,7 @@ def _proposal(
         bps=amount * 10_000 // (basis * OMNI),
         case=case,
         cause=cause,
+        consumer="K",
         ends_at=format_instant(ends_at),
         from_bonded=str(amount),
         from_tickets=(),

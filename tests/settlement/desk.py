@@ -99,10 +99,10 @@ class Desk:
     def settlement(self) -> Settlement:
         """Start the settlers."""
         lanes = [
-            LaneSettler(number, len(self.lanes), facts, self.hub, Output(lane, no_clock), _nothing)
+            LaneSettler(number, len(self.lanes), facts, self.hub, Output(lane, no_clock))
             for number, (facts, lane) in enumerate(zip(self.partitions[:-1], self.lanes, strict=True))
         ]
-        return Settlement(lanes, HubSettler(self.partitions[-1], self.lanes, Output(self.hub, no_clock), _nothing))
+        return Settlement(lanes, HubSettler(self.partitions[-1], self.lanes, Output(self.hub, no_clock)), _nothing)
 
     def verify(self) -> Verdict:
         """Derive the logs again."""

@@ -88,8 +88,8 @@ class Job:
 class NaiveLane:
     """Each method says what is decided."""
 
-    def __init__(self, now: int, funds: int) -> None:
-        self.now, self.funds = now, funds
+    def __init__(self, now: int, funds: int, consumer: str) -> None:
+        self.now, self.funds, self.consumer = now, funds, consumer
         self.epoch = now // DAY
         self.jobs: dict[str, Job] = {}
         self.words: dict[str, tuple[int, int]] = {}
@@ -148,7 +148,7 @@ class NaiveLane:
                 job.settlements += 1
                 refund = HOLD - sum(line[1] for line in paid)
                 self.funds += refund
-                return [("settled", f"{name}:{job.number}:{job.settlements}", paid, refund, [])]
+                return [("settled", self._key(name, job.number, job.settlements), paid, refund, [])]
         return []
 
     # --- the job ---
@@ -174,7 +174,7 @@ class NaiveLane:
             return [("refused", "funds_insufficient")]
         self.funds -= amount
         job.running, job.attempts[number] = True, Attempt(nodes)
-        return [("funded", f"{name}:{number}", amount)]
+        return [("funded", self._key(name, number), amount)]
 
     def _unspendable(self, name: str, amount: int) -> str:
         if name not in self.words:
@@ -198,7 +198,7 @@ class NaiveLane:
         job.running = False
         if how != "redistributed":
             self._over(name)
-        return [("refunded", f"{name}:{job.number}:{how}", amount)]
+        return [("refunded", self._key(name, job.number, how), amount)]
 
     def use(self, name: str, number: int, node: str, seconds: int) -> list[Told]:
         if fault := self._not_running(name, number) or self._stranger(name, number, node):
@@ -281,7 +281,7 @@ class NaiveLane:
         accused = [("node", node, "failed_challenge")] + [("validator", who, "false_attestation") for who in liars]
         said: list[Told] = []
         for role, who, cause in accused:
-            case = case_of(role, who, name, number, cause)
+            case = case_of(role, who, self.consumer, name, number, cause)
             if case not in self.cases:
                 self.cases.add(case)
                 said.append(("evidence", who, case, doubters))
@@ -307,7 +307,7 @@ class NaiveLane:
         times = sorted(attempt.used[node] for node in paid)
         for node in paid:
             gross = min(attempt.used[node], 2 * times[(len(paid) - 1) // 2], HOLD)
-            case = case_of("node", node, name, job.number, "failed_challenge")
+            case = case_of("node", node, self.consumer, name, job.number, "failed_challenge")
             upheld = False if not job.owned or attempt.passed[node] else self.verdicts.get(case)
             if upheld is None:
                 job.waiting[case] = node, gross
@@ -318,7 +318,7 @@ class NaiveLane:
         self.funds += refund
         job.running, job.settlements = False, 1
         self._over(name)
-        return "settled", f"{name}:{job.number}:1", lines, refund, [node for node, _ in job.waiting.values()]
+        return "settled", self._key(name, job.number, 1), lines, refund, [node for node, _ in job.waiting.values()]
 
     def _pay(self, node: str, gross: int, time: int) -> tuple[str, int, int]:
         fee, burn, epoch = gross * 5 // 100, gross * 2 // 100, max(self.epoch, time // DAY)
@@ -330,6 +330,9 @@ class NaiveLane:
         self.jobs[name].over_at = self.now
         if self.jobs[name].owned:
             self.words.pop(name, None)
+
+    def _key(self, name: str, *parts: int | str) -> str:
+        return ":".join(map(str, (self.consumer, name, *parts)))
 
     # --- why not ---
 
@@ -357,6 +360,6 @@ class NaiveLane:
         return "" if node in self.jobs[name].attempts[number].nodes else "node_not_dispatched"
 
 
-def case_of(role: str, accused: str, job: str, attempt: int, cause: str) -> str:
+def case_of(role: str, accused: str, consumer: str, job: str, attempt: int, cause: str) -> str:
     """Name a case."""
-    return sha256(f"{role}|{accused}|{job}|{attempt}|{cause}".encode()).hexdigest()[:32]
+    return sha256(f"{role}|{accused}|{consumer}|{job}|{attempt}|{cause}".encode()).hexdigest()[:32]

@@ -65,9 +65,11 @@ PARAMS_HASH = "0" * 64
 HASH = "e" * 64
 
 
-def case_of(accused: str, role: Role = "validator", cause: str = "false_attestation", job: str = "j") -> str:
+def case_of(
+    accused: str, role: Role = "validator", cause: str = "false_attestation", job: str = "j", consumer: str = "c"
+) -> str:  # fmt: skip
     """Name a case of the first attempt."""
-    return case_id(role, accused, job, 1, cause)
+    return case_id(role, accused, consumer, job, 1, cause)
 
 
 def kinds(decisions: Iterable[Decision]) -> list[str]:
@@ -173,7 +175,8 @@ class OneHub:
     def report(self, by: str, accused: str, role: Role = "validator", **more: Any) -> str:
         """Accuse somebody; return the case."""
         members: dict[str, Any] = {
-            "accused": accused, "attempt": 1, "cause": "false_attestation", "evidence": HASH, "job": "j", "role": role,
+            "accused": accused, "attempt": 1, "cause": "false_attestation", "consumer": "c", "evidence": HASH,
+            "job": "j", "role": role,
         }  # fmt: skip
         return accusation_id(self.order(SlashReportFiled, by, **({"by": by} | members | more)))
 
@@ -192,14 +195,15 @@ class OneHub:
 
     # --- what lanes decide ---
 
-    def evidence(self, accused: str, role: Role = "validator", job: str = "j", **more: Any) -> str:
+    def evidence(self, accused: str, role: Role = "validator", job: str = "j", consumer: str = "c", **more: Any) -> str:
         """Have a lane find evidence; return the case."""
         cause = more.pop("cause", "failed_challenge" if role == "node" else "false_attestation")
-        case, log = case_of(accused, role, cause, job), more.pop("log", "lane-0")
+        case = case_of(accused, role, cause, job, consumer)
         data = SlashEvidencedData(
-            attempt=1, case=case, cause=cause, job=job, role=role, **({"verifiers": (), "reporter": None} | more)
-        )
-        self._hear(SlashEvidenced, case, accused, data, log)
+            attempt=1, case=case, cause=cause, consumer=consumer, job=job, role=role,
+            **({"verifiers": (), "reporter": None} | more),
+        )  # fmt: skip
+        self._hear(SlashEvidenced, case, accused, data)
         return case
 
     def settle(self, node: str, net: int, burn: int = 0, fee: int = 0) -> None:
@@ -220,12 +224,12 @@ class OneHub:
         self._hear(WithdrawalAccepted, f"w{next(self._keys)}", owner, data)
         self.money[f"payable:withdrawal:{owner}", "escrow"] += amount
 
-    def _hear(self, kind: type[Any], key: str, subject: str, data: Any, log: str = "lane-0") -> None:
+    def _hear(self, kind: type[Any], key: str, subject: str, data: Any) -> None:
         """Give a lane's decision as the hub reads it: picked by its ending, and decoded for what it needs."""
         decision = self._decision(kind, key, subject, data, self.now)
         line = encode(decision)
         assert line.endswith(tuple(want + b"}" for want in Hub.wants))
-        self.hub.take_decision(Hub.decode(line), self.now, log, next(self._sizes))
+        self.hub.take_decision(Hub.decode(line), self.now, next(self._sizes))
 
     def _decision(self, kind: type[Any], key: str, subject: str, data: Any, time: int) -> Decision:
         decision: Decision = kind(
@@ -269,7 +273,7 @@ class OneHub:
                 ),
             )
             closed: Any = self._decision(LaneEpochClosed, f"{lane}:{self.epoch}", f"lane-{lane}", data, time)
-            self.hub.take_decision(closed, time, f"lane-{lane}", 100 + lane)
+            self.hub.take_decision(closed, time, 100 + lane)
         self.epoch += 1
 
     def _add(self, lines: list[bytes]) -> None:

@@ -76,9 +76,10 @@ def quotes(*nodes: str, price: int = 3_600) -> tuple[Quote, ...]:
     return tuple(Quote(node=node, operator=node[0], price=str(price), minimum="0") for node in nodes)
 
 
-def case_of(role: str, accused: str, attempt: int = 1, job: str = "j") -> str:
+def case_of(role: str, accused: str, attempt: int = 1, job: str = "j", consumer: str = C) -> str:
     """Name the case that a lane's evidence opens."""
-    return case_id(role, accused, job, attempt, {"node": "failed_challenge", "validator": "false_attestation"}[role])
+    cause = {"node": "failed_challenge", "validator": "false_attestation"}[role]
+    return case_id(role, accused, consumer, job, attempt, cause)
 
 
 class OneLane:

@@ -106,8 +106,7 @@ class EchoHub:
             fact = accepted.fact
             self.waiting.append((effective, fact.id, fact.key, fact.subject, 0))
 
-    def take_decision(self, decision: Decision, effective: int, log: str, size: int) -> None:
-        assert log == f"lane-{lane_of(decision.subject, LANES)}"
+    def take_decision(self, decision: Decision, effective: int, size: int) -> None:
         assert size > 0
         if hop_of(decision) < HOPS:
             self.waiting.append((effective, decision.id, decision.key, decision.subject, hop_of(decision)))

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from hypothesis.stateful import precondition, rule
 
 from app.facts import Producer
 from app.orders import approve, sign
@@ -37,6 +36,7 @@ from events.participants import (
     ValidatorRegisteredData,
 )
 from events.stakes import ValidatorRewardsAllocated
+from tests.settlement.counted import Counted, take_steps
 from tests.settlement.live import Live
 from tests.worlds import ASSET, CLUSTER, FOUNDATION, LAUNCH, parameter_set, signer_of
 
@@ -55,9 +55,10 @@ RULES = parameter_set(
 validators = st.sampled_from(VALIDATORS)
 amounts = st.sampled_from([1, 10_000, 10_007, 2**63 - 1, 2**64 - 1])
 which = st.integers(0, 5)
+MIN_STEPS = 2_000
 
 
-class EpochMachine(RuleBasedStateMachine):
+class EpochMachine(Counted):
     """One stream; every rule is a fact or a time."""
 
     def __init__(self) -> None:
@@ -198,8 +199,8 @@ class EpochMachine(RuleBasedStateMachine):
     def report(self, by: str, accused: str) -> None:
         if by != accused:
             self.order(
-                SlashReportFiled, by, by, accused=accused, attempt=1, cause="false_attestation", evidence="0" * 64,
-                job=f"j{self.number}", role="validator",
+                SlashReportFiled, by, by, accused=accused, attempt=1, cause="false_attestation", consumer="c",
+                evidence="0" * 64, job=f"j{self.number}", role="validator",
             )  # fmt: skip
 
     @precondition(lambda self: any(case.open for case in self.live.naive.stakes.cases.values()))
@@ -214,5 +215,5 @@ class EpochMachine(RuleBasedStateMachine):
         self.live.check()
 
 
-EpochMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=50)
-TestEpochs = EpochMachine.TestCase
+def test_books_and_model_agree_after_every_fact_of_an_epoch() -> None:
+    take_steps(EpochMachine, 60, 50, MIN_STEPS)

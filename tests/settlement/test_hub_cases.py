@@ -303,6 +303,7 @@ def test_reports_that_are_none_freeze_nothing(changed: dict[str, str], reason: R
         "accused": accused,
         "attempt": 1,
         "cause": "false_attestation",
+        "consumer": "c",
         "evidence": "e" * 64,
         "job": "j",
     }
@@ -334,7 +335,6 @@ def test_case_exists_once() -> None:
     hub.rule(case, "reversed")
     hub.tick()
     hub.report("x", "v")
-    hub.evidence("v")
     (closed,) = hub.tick()
 
     assert [hub.reason(d.causation_id or "") for d in (again, closed)] == [Reason.CASE_EXISTS] * 2

@@ -215,15 +215,16 @@ def test_holdings_keep_nothing_that_is_zero() -> None:
     assert (holdings.held("payable:stake:v", "fees"), dict(holdings.vaults("other"))) == (0, {})
 
 
-def test_evidence_that_two_lanes_found_alike_makes_one_case() -> None:
+def test_evidence_in_jobs_of_one_id_but_two_consumers_makes_two_cases_in_any_order() -> None:
     proposed = []
-    for order in ((0, 1), (1, 0)):
+    for order in (("c", "d"), ("d", "c")):
         hub = OneHub(lanes=2)
         hub.validator("v")
         hub.tick()
-        for lane in order:
-            hub.evidence("v", log=f"lane-{lane}", reporter=f"r{lane}")
+        for consumer in order:
+            hub.evidence("v", consumer=consumer, reporter=f"r-{consumer}")
         proposed.append(hub.tick())
 
-    assert kinds(proposed[0]) == ["SlashProposed"]
+    assert kinds(proposed[0]) == ["SlashProposed", "SlashProposed"]
+    assert {(p.data.consumer, p.data.reporter) for p in proposed[0]} == {("c", "r-c"), ("d", "r-d")}  # type: ignore[attr-defined]
     assert proposed[0] == proposed[1]

@@ -3,9 +3,8 @@
 from collections import Counter
 from typing import Any
 
-from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from events.decisions import BurnFinalized, DepositCredited, PayoutFinalized
 from events.event import Decision
@@ -21,6 +20,7 @@ from events.stakes import (
     UnbondingMatured,
     UnstakeRequested,
 )
+from tests.settlement.counted import Counted, take_steps
 from tests.settlement.one_hub import HOUR, MINUTE, OneHub
 from tests.worlds import signer_of
 
@@ -30,10 +30,11 @@ amounts = st.sampled_from([1, 499, 500, 9_999, 10_000, 33_333]) | st.integers(1,
 stakes = st.sampled_from([500, 9_999, 10_000, 10_100, 33_333, 10**9 + 7])
 validators, nodes = st.sampled_from(VALIDATORS), st.sampled_from(NODES)
 roles_and_ids = st.sampled_from([("validator", id) for id in VALIDATORS] + [("node", id) for id in NODES])
+MIN_STEPS = 3_000
 waits = st.sampled_from([1, MINUTE - 1, MINUTE, MINUTE, 5 * MINUTE, HOUR, 23 * HOUR, DAY, 3 * DAY])
 
 
-class Stakes(RuleBasedStateMachine):
+class Stakes(Counted):
     """Orders, evidence, reports and rulings come as they like; cuts are made when time passes."""
 
     def __init__(self) -> None:
@@ -215,6 +216,5 @@ class Stakes(RuleBasedStateMachine):
         assert not self.unbonding
 
 
-TestStakes = Stakes.TestCase
-# At least 4,000 steps.
-TestStakes.settings = settings(max_examples=100, stateful_step_count=50)
+def test_no_unit_is_lost_whatever_befalls_the_stakes() -> None:
+    take_steps(Stakes, 100, 50, MIN_STEPS)

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from tests.settlement.naive_lane import DAY, HOUR, NaiveLane, Told, case_of, told
-from tests.settlement.one_lane import OneLane, Said
+from tests.settlement.one_lane import C, OneLane, Said
 
 EXAMPLES = 100
 STEPS = 60
+MIN_STEPS = 3_000
 FUNDS = 60_000
 SHAPES: dict[int, list[tuple[str, ...]]] = {1: [("a",), ("b",)], 3: [("a", "b", "c"), ("a", "a2", "b")]}
 
@@ -37,7 +38,7 @@ class JobMachine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.lane = OneLane(FUNDS)
-        self.naive = NaiveLane(self.lane.now, FUNDS)
+        self.naive = NaiveLane(self.lane.now, FUNDS, C)
         self.lives: Counter[str] = Counter()
         self.start("j", True, 3, True)
         self.start("k", True, 1, True)
@@ -72,7 +73,7 @@ class JobMachine(RuleBasedStateMachine):
     def judge(self, slot: str, distance: int, node: str, upheld: bool, time: int) -> None:
         """The hub decides a case once: one on which a line waits, or any, of which the lane may not know yet."""
         waited_on = sorted(case for job in self.naive.jobs.values() for case in job.waiting)
-        case = case_of("node", node, *self.at(slot, distance), "failed_challenge")
+        case = case_of("node", node, C, *self.at(slot, distance), "failed_challenge")
         case = waited_on[0] if waited_on and distance == 0 else case
         if case not in self.naive.verdicts and case not in {known for _, known, _ in self.naive.due}:
             self.lane.hear(case, upheld, self.lane.now + time)
@@ -193,5 +194,5 @@ def test_lane_says_what_the_naive_model_says() -> None:
 
     run_state_machine_as_test(JobMachine, settings=settings(max_examples=EXAMPLES, stateful_step_count=STEPS))
 
-    assert JobMachine.steps >= 3_000
+    assert JobMachine.steps >= MIN_STEPS
     assert {"settled", "refunded", "evidence", "closed"} <= JobMachine.seen.keys()

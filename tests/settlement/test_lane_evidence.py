@@ -7,7 +7,7 @@ import pytest
 from events.decisions import SlashEvidenced
 from events.instant import DAY
 from events.refusal import Reason
-from tests.settlement.one_lane import HOUR, PARAMETERS, OneLane, case_of
+from tests.settlement.one_lane import HOUR, PARAMETERS, C, OneLane, case_of
 
 WINDOW = PARAMETERS.slash.evidence_seconds * 1_000_000
 NODE_A, VALIDATOR_V = ("node", "a"), ("validator", "v")
@@ -211,7 +211,7 @@ def test_job_without_any_proof_is_closed_at_once() -> None:
         lane = OneLane()
         lane.begin("a")
         prepare(lane)
-        lane.fail(lane.lane.state.jobs["j"].attempt)
+        lane.fail(lane.lane.state.jobs[C, "j"].attempt)
 
         assert lane.refused(lane.challenge("a", passed=False)) == Reason.JOB_CLOSED
         assert lane.lane.state.ended == {}
@@ -225,14 +225,14 @@ def test_refused_proof_leaves_no_trace() -> None:
     lane.refused(lane.attest("v", "a"))
     lane.refused(lane.result("z"))
 
-    assert lane.lane.state.jobs["j"].proofs is None
+    assert lane.lane.state.jobs[C, "j"].proofs is None
 
 
 def test_declared_job_costs_no_proof() -> None:
     lane = OneLane()
     lane.submit(1, "declared")
     lane.dispatch("a")
-    job = lane.lane.state.jobs["j"]
+    job = lane.lane.state.jobs[C, "j"]
     lane.usage("a")
 
     assert job.proofs is None
@@ -272,15 +272,16 @@ def test_each_word_is_said_once() -> None:
 def test_refusals_of_an_attestation_in_their_order() -> None:
     lane = watched("a")
 
-    assert lane.refused(lane.attest("x", "z", consumer="d", attempt=2)) == Reason.JOB_OF_ANOTHER_CONSUMER
+    assert lane.refused(lane.attest("x", "z", consumer="d", attempt=2)) == Reason.JOB_UNKNOWN
     assert lane.refused(lane.attest("x", "z", attempt=2)) == Reason.ATTEMPT_OUT_OF_ORDER
     assert lane.refused(lane.attest("x", "z")) == Reason.NODE_NOT_DISPATCHED
     assert lane.refused(lane.attest("x", "a")) == Reason.DUTY_NOT_ASSIGNED
     assert lane.attest("v", "a") == []
     lane.fail()
-    assert lane.refused(lane.challenge("a", consumer="d")) == Reason.JOB_OF_ANOTHER_CONSUMER
+    assert lane.refused(lane.challenge("a", consumer="d")) == Reason.JOB_UNKNOWN
     lane.wait(2 * WINDOW)
-    assert lane.refused(lane.challenge("a", consumer="d")) == Reason.JOB_CLOSED
+    assert lane.refused(lane.challenge("a", consumer="d")) == Reason.JOB_UNKNOWN
+    assert lane.refused(lane.challenge("a")) == Reason.JOB_CLOSED
 
 
 def test_duty_of_one_attempt_is_none_in_the_next() -> None:

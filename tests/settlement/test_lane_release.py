@@ -7,7 +7,7 @@ import pytest
 
 from events.decisions import JobRefunded, JobSettled, SlashEvidenced
 from events.refusal import Reason
-from tests.settlement.one_lane import HOUR, OneLane, case_of
+from tests.settlement.one_lane import HOUR, C, OneLane, case_of
 
 
 def settled(said: Any) -> JobSettled:
@@ -52,7 +52,7 @@ def test_job_of_one_node_is_released_once_all_is_there_in_whatever_order(order: 
     decision = settled(STEPS[last](lane))
 
     assert [(line.node, line.gross) for line in decision.data.lines] == [("a", "100")]
-    assert (decision.data.refund, decision.key) == ("3500", "j:1:1")
+    assert (decision.data.refund, decision.key) == ("3500", f"{C}:j:1:1")
     assert lane.money["escrow"] == 0
 
 
@@ -165,7 +165,7 @@ def test_upheld_case_refunds_the_hold_that_waited() -> None:
     late = settled(lane.wait(HOUR))
 
     assert (late.data.lines, late.data.escrow, late.data.refund, late.data.waiting) == ((), "3600", "3600", ())
-    assert (late.key, late.subject, late.causation_id) == ("j:1:2", "j", verdict.id)
+    assert (late.key, late.subject, late.causation_id) == (f"{C}:j:1:2", "j", verdict.id)
     assert (lane.money["escrow"], lane.money["c"]) == (0, 0)
 
 
@@ -201,7 +201,7 @@ def test_two_lines_wait_each_for_its_own_verdict(first: str, upheld: tuple[bool,
     second = "c" if first == "b" else "b"
     keys = [settled(lane.judge(case_of("node", node), verdicts[node])).key for node in (first, second)]
 
-    assert keys == ["j:1:2", "j:1:3"]
+    assert keys == [f"{C}:j:1:2", f"{C}:j:1:3"]
     assert [lane.money[node] for node in "bc"] == [0 if verdicts[node] else 930 for node in "bc"]
     assert lane.money["escrow"] == 0
 
@@ -284,7 +284,11 @@ def test_redistribution_releases_the_hold_and_the_next_attempt_holds_anew() -> N
     (refunded,) = lane.redistribute()
 
     assert isinstance(refunded, JobRefunded)
-    assert (refunded.data.outcome, refunded.data.cause, refunded.key) == ("redistributed", "wrong", "j:1:redistributed")
+    assert (refunded.data.outcome, refunded.data.cause, refunded.key) == (
+        "redistributed",
+        "wrong",
+        f"{C}:j:1:redistributed",
+    )
     assert lane.money["consumer"] == 3_600
     assert lane.refused(lane.usage("a")) == Reason.ATTEMPT_OUT_OF_ORDER
     assert lane.refused(lane.redistribute()) == Reason.ATTEMPT_OUT_OF_ORDER
@@ -305,7 +309,7 @@ def test_what_was_proven_of_one_attempt_is_nothing_to_the_next() -> None:
     assert lane.usage("a", attempt=2) == []
     lane.challenge("a", attempt=2)
     lane.duty("w", attempt=2)
-    assert settled(lane.attest("w", "a", attempt=2)).key == "j:2:1"
+    assert settled(lane.attest("w", "a", attempt=2)).key == f"{C}:j:2:1"
 
 
 def test_redistribution_of_the_last_attempt_ends_the_job() -> None:
@@ -319,7 +323,7 @@ def test_redistribution_of_the_last_attempt_ends_the_job() -> None:
 
     assert isinstance(refunded, JobRefunded)
     assert (refunded.data.outcome, refunded.data.cause, refunded.data.amount) == ("failed", "wrong", "3600")
-    assert refunded.key == "j:3:failed"
+    assert refunded.key == f"{C}:j:3:failed"
     assert lane.refused(lane.dispatch("a", attempt=4)) == Reason.JOB_CLOSED
 
 
@@ -351,4 +355,4 @@ def test_verdict_on_one_attempt_leaves_the_line_of_another_waiting() -> None:
     assert [w.case for w in decision.data.waiting] == [case_of("node", "c", 2)]
 
     assert lane.judge(case_of("node", "c", 1), True) == []
-    assert settled(lane.judge(case_of("node", "c", 2), False)).key == "j:2:2"
+    assert settled(lane.judge(case_of("node", "c", 2), False)).key == f"{C}:j:2:2"

@@ -196,7 +196,7 @@ def test_receipt_names_what_each_partition_holds() -> None:
 def lone_lane(facts: Sequence[Fact]) -> LaneSettler:
     desk = Desk(parameter_set())
     desk.ingest(facts)
-    return LaneSettler(0, 1, desk.facts, desk.hub, Output(desk.lane, no_clock), lambda: None)
+    return LaneSettler(0, 1, desk.facts, desk.hub, Output(desk.lane, no_clock))
 
 
 def test_lane_is_ahead_of_the_hub_by_the_time_of_a_return_at_most() -> None:
@@ -219,7 +219,7 @@ def test_lane_is_ahead_of_the_hub_by_the_time_of_a_return_at_most() -> None:
 def test_hub_waits_for_the_slowest_lane() -> None:
     desk = Desk(parameter_set(), 2)
     desk.ingest([P.register(LAUNCH), P.mark(day(2))])
-    hub = HubSettler(desk.partitions[-1], desk.lanes, Output(desk.hub, no_clock), lambda: None)
+    hub = HubSettler(desk.partitions[-1], desk.lanes, Output(desk.hub, no_clock))
 
     assert hub.standing().passed == BEFORE_TIME
     assert hub.advance([Standing(day(2), 0), Standing(LAUNCH + 7, 0)])

@@ -106,14 +106,15 @@ class Life:
         failed = AttestationRecordedData(node="n", validator="v1", verdict="failed", **of)
         self.say(AttestationRecorded, job, failed)
         self.say(ChallengeResultRecorded, job, ChallengeResultRecordedData(node="n", passed=False, **of))
-        return case_of(NODE, "n", job, 1, "failed_challenge")
+        return case_of(NODE, "n", "c", job, 1, "failed_challenge")
 
     def report(self, by: str, role: str, accused: str, job: str = "j9") -> str:
         """Accuse; return the case that the next cut opens."""
         cause = "failed_challenge" if role == NODE else "false_attestation"
         report = self.order(
-            SlashReportFiled, by, by, accused=accused, attempt=1, cause=cause, evidence="0" * 64, job=job, role=role
-        )
+            SlashReportFiled, by, by, accused=accused, attempt=1, cause=cause, consumer="c", evidence="0" * 64, job=job,
+            role=role,
+        )  # fmt: skip
         return accusation_of(report)
 
     def rule(self, case: str, verdict: Literal["upheld", "reversed"]) -> None:

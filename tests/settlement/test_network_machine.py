@@ -3,9 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from hypothesis.stateful import precondition, rule
 
 from app.facts import Producer
 from app.orders import approve, sign
@@ -57,6 +56,7 @@ from events.participants import (
     ValidatorRegisteredData,
 )
 from tests.naive.stakes import home_of
+from tests.settlement.counted import Counted, take_steps
 from tests.settlement.live import Live
 from tests.worlds import ASSET, CLUSTER, FOUNDATION, LAUNCH, parameter_set, signer_of
 
@@ -76,9 +76,10 @@ nodes, validators = st.sampled_from(NODES), st.sampled_from(VALIDATORS)
 # Which of those that there are: modulo their number.
 which = st.integers(0, 11)
 parts = st.sampled_from([1, 2, 3, 7])
+MIN_STEPS = 3_000
 
 
-class NetworkMachine(RuleBasedStateMachine):
+class NetworkMachine(Counted):
     """Facts come on two streams; time passes only by marks."""
 
     def __init__(self) -> None:
@@ -277,8 +278,8 @@ class NetworkMachine(RuleBasedStateMachine):
     def report(self, by: str, who: tuple[str, str], job: int, cause: str) -> None:
         if by != who[1]:
             self.order(
-                SlashReportFiled, by, by, accused=who[1], attempt=1, cause=cause, evidence="0" * 64, job=f"j{job}",
-                role=who[0],
+                SlashReportFiled, by, by, accused=who[1], attempt=1, cause=cause, consumer=SPENDER.key,
+                evidence="0" * 64, job=f"j{job}", role=who[0],
             )  # fmt: skip
 
     @precondition(lambda self: self.live.naive.stakes.cases)
@@ -337,5 +338,5 @@ class NetworkMachine(RuleBasedStateMachine):
         self.live.check()
 
 
-NetworkMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=50)
-TestNetwork = NetworkMachine.TestCase
+def test_books_and_model_agree_after_every_fact_of_a_network() -> None:
+    take_steps(NetworkMachine, 85, 50, MIN_STEPS)

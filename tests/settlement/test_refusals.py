@@ -220,9 +220,9 @@ CASES = [
     Case("failure of a settled job", R.JOB_CLOSED, [*one(), usage(), fail()]),
     Case("usage of a refunded job", R.JOB_CLOSED, [*one(), fail(), usage()]),
     Case("cancellation of a whole job", R.JOB_CLOSED, [deposit(), whole(), cancel()]),
-    Case("dispatch by a stranger", R.JOB_OF_ANOTHER_CONSUMER, [deposit(), submit(), dispatch(consumer="d")]),
-    Case("usage by a stranger", R.JOB_OF_ANOTHER_CONSUMER, [*one(), usage(consumer="d")]),
-    Case("cancellation by a stranger", R.JOB_OF_ANOTHER_CONSUMER, [*one(), cancel("d")]),
+    Case("dispatch by a stranger", R.JOB_UNKNOWN, [deposit(), submit(), dispatch(consumer="d")]),
+    Case("usage by a stranger", R.JOB_UNKNOWN, [*one(), usage(consumer="d")]),
+    Case("cancellation by a stranger", R.JOB_UNKNOWN, [*one(), cancel("d")]),
     Case("second attempt first", R.ATTEMPT_OUT_OF_ORDER, [deposit(), submit(), dispatch(attempt=2)]),
     Case("dispatch of a running attempt", R.ATTEMPT_OUT_OF_ORDER, [*one(), dispatch(attempt=2)]),
     Case(
@@ -328,7 +328,7 @@ def test_every_reason_of_a_decision_has_a_case() -> None:
 def test_refused_dispatch_uses_its_attempt_up_and_the_next_one_may_succeed() -> None:
     desk = decide([deposit(100), submit(), dispatch(quote(0, 107, 100)), dispatch(attempt=2)])
 
-    assert desk.money()["escrow:j", "escrow"] == 100
+    assert desk.money()["escrow:c:j", "escrow"] == 100
 
 
 def test_what_bypassed_intake_is_refused_by_the_settler_with_its_position() -> None:

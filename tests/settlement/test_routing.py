@@ -6,7 +6,14 @@ from hypothesis import strategies as st
 
 from app.facts import Producer
 from events.facts import ChainFactDeclared, GenesisDeclared, StreamMarked, StreamRegistered
-from events.orders import SpendAuthorized, SpendAuthorizedData, WithdrawalOrdered, WithdrawalOrderedData
+from events.orders import (
+    SlashReportFiled,
+    SlashReportFiledData,
+    SpendAuthorized,
+    SpendAuthorizedData,
+    WithdrawalOrdered,
+    WithdrawalOrderedData,
+)
 from settlement.routing import HUB_PARTITION, LANES_MAX, lane_of, partitions_of, route
 from tests.worlds import ASSET, LAUNCH, build_world, genesis_of, parameter_set
 
@@ -58,3 +65,11 @@ def test_orders_that_move_a_consumers_money_go_to_the_owners_lane() -> None:
     expected = (f"facts/{lane_of('c', 64)}",)
     assert route(P.fact(SpendAuthorized, LAUNCH, "j", "k1", spend), 64) == expected
     assert route(P.fact(WithdrawalOrdered, LAUNCH, "c", "k2", withdrawal), 64) == expected
+
+
+def test_report_about_a_consumers_job_goes_to_the_hub() -> None:
+    order = {"cluster": "t", "expires_at": "2026-10-02T00:00:00.000000Z", "nonce": 1, "owner": "v", "signature": "s"}
+    terms = {"accused": "n", "attempt": 1, "cause": "offline", "consumer": "c", "evidence": "e", "job": "j"}
+    report = SlashReportFiledData(**order, **terms, role="node")  # type: ignore[arg-type]
+
+    assert route(P.fact(SlashReportFiled, LAUNCH, "v", "k", report), 64) == (HUB_PARTITION,)
