@@ -3,32 +3,42 @@
 python -m benchmarks                                  10,000 settlements of stream (a), 5 rounds
 python -m benchmarks --n 100000 --out figures.json --plot figures.svg
 python -m benchmarks --stream b --only omnisync --only sqlite-fair
+python -m benchmarks --stream n --n 5000              a whole network's life; our path alone
 python -m benchmarks --profile                        where our time goes
+python -m benchmarks --count                          what our stages execute per settlement; the same on any machine
 """
 
 import argparse
+import os
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.conditions import describe
+from benchmarks.inputs import make_input
 from benchmarks.lives import life_stream
 from benchmarks.measure import measure
+from benchmarks.network import prepare_network
 from benchmarks.report import draw, stage_lines, summarise, table_lines, write_json
 from benchmarks.stream import PARAMETERS, usage_stream, write_lines
-from benchmarks.systems import OURS, SYSTEMS, System
-from benchmarks.task import BATCH, Result, Task, prepare
+from benchmarks.systems import OURS, PGLEDGER, SYSTEMS, System
+from benchmarks.task import BATCH, NETWORK, Result, Task, prepare
 
 __all__ = ["main", "make_task", "run_rounds"]
 
 STREAMS = {"a": usage_stream, "b": life_stream}
 TOP = 12
+# Sizes of the two streams whose difference is counted.
+COUNTED = (100, 300)
 
 
 def make_task(stream: str, n: int, folder: Path, seed: int = 1) -> Task:
     """Write a stream of `n` settlements and what the oracle says of it."""
     path = folder / f"{stream}.jsonl"
+    if stream == NETWORK:
+        return make_network(n, path, seed)
     facts = write_lines(STREAMS[stream](n, seed), path)
     task = Task(stream, n, facts, path, PARAMETERS, folder)
     oracle = prepare(task)
@@ -40,8 +50,19 @@ def make_task(stream: str, n: int, folder: Path, seed: int = 1) -> Task:
     return task
 
 
+def make_network(n: int, path: Path, seed: int) -> Task:
+    """Write a network of `n` jobs and what was planted in it."""
+    task = Task(NETWORK, n, 0, path, path.with_suffix(".parameters.json"), path.parent)
+    settled = prepare_network(task, seed)
+    facts = path.read_bytes().count(b"\n")
+    say(f"stream ({NETWORK}): {settled:,} settlements of {n:,} jobs, {facts:,} lines, {path.stat().st_size:,} bytes")
+    return replace(task, settlements=settled, facts=facts)
+
+
 def run_rounds(task: Task, systems: list[System], rounds: int) -> dict[str, list[Result]]:
     """Measure A B C … A B C …, so that what slows the machine down for a while slows all."""
+    for system in systems:
+        make_input(task, system.input)
     results: dict[str, list[Result]] = {system.name: [] for system in systems}
     for number in range(rounds):
         for system in systems:
@@ -86,6 +107,16 @@ def show_profile(task: Task) -> None:
             print(f"  {each:8.2f}  {own / seconds:6.1%}  {whole:16.2f}  {calls:9,}   {name}")
 
 
+def show_work(stream: str, seed: int) -> None:
+    """Print what each stage of our path executes per settlement."""
+    from benchmarks.count import count_work
+
+    with tempfile.TemporaryDirectory() as small, tempfile.TemporaryDirectory() as large:
+        tasks = [make_task(stream, n, Path(at), seed) for n, at in zip(COUNTED, (small, large), strict=True)]
+        for stage, work in count_work(*tasks).items():
+            print(f"stream ({stream})  {stage:<8} {work.instructions:8,.0f} bytecodes  {work.calls:6,.0f} calls")
+
+
 def say(text: str) -> None:
     """Tell how far it is; figures go to standard output, this does not."""
     print(text, file=sys.stderr, flush=True)
@@ -96,7 +127,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
     parser.add_argument("--n", type=int, default=10_000, metavar="N", help="settlements (default 10,000)")
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds (default 5)")
-    parser.add_argument("--stream", choices=sorted(STREAMS), action="append", help="a (default) or b; may be repeated")
+    parser.add_argument(
+        "--stream", choices=[*STREAMS, NETWORK], action="append", help="a (default), b or n, repeatable"
+    )
     parser.add_argument(
         "--only", choices=[s.name for s in SYSTEMS], action="append", default=[], help="may be repeated"
     )
@@ -104,15 +137,24 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, metavar="FILE", help="write all measurements as JSON")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the first stream's rates (.svg or .png)")
     parser.add_argument("--work", type=Path, metavar="DIR", help="where data is written (default: temporary files)")
+    parser.add_argument(
+        "--pgledger", metavar="DSN", help="measure pgledger too, in a copy of the database of this connection string"
+    )
     parser.add_argument("--profile", action="store_true", help="print where our time goes instead of measuring")
+    parser.add_argument("--count", action="store_true", help="print what we execute per settlement, without a clock")
     return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure; return 1 where any balance differs from the oracle."""
     options = parse(arguments)
+    if options.pgledger:
+        os.environ[PGLEDGER] = options.pgledger
     summaries: list[dict[str, Any]] = []
     for stream in options.stream or ["a"]:
+        if options.count:
+            show_work(stream, options.seed)
+            continue
         with tempfile.TemporaryDirectory(prefix="benchmarks-", dir=options.work) as folder:
             conditions = describe(Path(folder))
             task = make_task(stream, options.n, Path(folder), options.seed)

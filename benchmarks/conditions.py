@@ -14,7 +14,7 @@ from typing import Any
 
 __all__ = ["describe", "fsync_seconds"]
 
-PACKAGES = ("msgspec", "numpy", "sqlalchemy", "eventsourcing", "beancount")
+PACKAGES = ("msgspec", "numpy", "sqlalchemy", "eventsourcing", "beancount", "duckdb", "polars")
 PROGRAMS = ("ledger", "hledger")
 FSYNCS = 40
 

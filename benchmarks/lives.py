@@ -70,11 +70,11 @@ class _Lives:
         self.verdicts = Producer("verdicts")
         self.waiting: list[Due] = []
         self._number = 0
-        self.kinds = draw.choice(len(KINDS), n, p=KIND_WEIGHTS)
+        self.kinds = draw.choice(len(KINDS), n, p=KIND_WEIGHTS).astype(np.int8)
         self.consumers = zipf(draw, CONSUMERS, n)
         self.nodes = zipf(draw, NODES, QUORUM * n).reshape(n, QUORUM)
         self.exponents = draw.uniform(6.0, 18.0, n)
-        self.seconds = draw.integers(60, 86_400, n)
+        self.seconds = draw.integers(60, 86_400, n).astype(np.int32)
 
     def push(self, comes_at: int, fact: Fact) -> None:
         """Let a fact wait for its turn; now and then twice, damaged or rewritten as well."""

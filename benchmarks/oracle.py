@@ -89,7 +89,9 @@ class Decider:
             self._marks[fact["stream"]] = _seconds(data["until"])
             return self._close_days()
         else:
-            postings = _HANDLERS[kind](self, fact["subject"], data, self._day_of(fact))
+            # A job is its consumer's.
+            subject = fact["subject"] if kind == "ChainFactDeclared" else f"{data['consumer']}:{fact['subject']}"
+            postings = _HANDLERS[kind](self, subject, data, self._day_of(fact))
             if postings:
                 return [Entry(fact["subject"], self._day_of(fact), postings)]
         return []
@@ -226,7 +228,8 @@ class Oracle:
         self.decider = Decider(parameters)
         self.balances: defaultdict[str, int] = defaultdict(int)
         self.facts = self.refused = self.duplicates = 0
-        self._seen: dict[str, bytes] = {}
+        # Half of each SHA-256: 128 bits, since there may be 10^7 of them.
+        self._seen: dict[bytes, bytes] = {}
 
     def entries(self, stream: Path) -> Iterator[Entry]:
         """Yield all entries of a stream in their order, the genesis first; sum them on the way."""
@@ -251,8 +254,9 @@ class Oracle:
         if fact is None:
             self.refused += 1
             return None
-        said = sha256(json.dumps([fact["type"], fact["subject"], fact["data"]], sort_keys=True).encode()).digest()
-        before = self._seen.setdefault(fact["id"], said)
+        content = json.dumps([fact["type"], fact["subject"], fact["data"]], sort_keys=True)
+        said = sha256(content.encode()).digest()[:16]
+        before = self._seen.setdefault(bytes.fromhex(fact["id"][:32]), said)
         if before is not said:
             self.duplicates += before == said
             self.refused += before != said

@@ -7,6 +7,7 @@ law, gross amounts log-uniformly from 10^6 to 10^18 base units, so that from som
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +45,7 @@ QUARTER_DAYS = 92
 SECONDS_PER_HOUR = 3_600
 KEPT_BPS = 9_300
 GROSS_EXPONENTS = (6.0, 18.0)
+ROWS = 10_000
 
 Draw = np.random.Generator
 
@@ -63,10 +65,16 @@ def operator_name(node: int) -> str:
     return f"op-{node // NODES_PER_OPERATOR:04d}"
 
 
-def zipf(draw: Draw, size: int, count: int) -> npt.NDArray[np.int64]:
+def zipf(draw: Draw, size: int, count: int) -> npt.NDArray[np.int32]:
     """Draw `count` numbers below `size`, the k-th with weight 1 / (k + 1)."""
     weights = 1.0 / np.arange(1, size + 1)
-    return draw.choice(size, count, p=weights / weights.sum()).astype(np.int64)
+    return draw.choice(size, count, p=weights / weights.sum()).astype(np.int32)
+
+
+def _rows(*columns: npt.NDArray[Any]) -> Iterator[tuple[Any, ...]]:
+    """Yield columns of one length row by row, as Python's own numbers; never all of them at once."""
+    for start in range(0, len(columns[0]), ROWS):
+        yield from zip(*(column[start : start + ROWS].tolist() for column in columns), strict=True)
 
 
 def price_for(gross: int, seconds: int) -> int:
@@ -89,38 +97,36 @@ def usage_stream(n: int, seed: int = 1) -> Iterator[Fact]:
     draw = np.random.default_rng(seed)
     nodes, consumers = zipf(draw, NODES, n), zipf(draw, CONSUMERS, n)
     exponents = draw.uniform(*GROSS_EXPONENTS, n)
-    seconds = draw.integers(60, 86_400, n)
-    spare = draw.integers(0, SECONDS_PER_HOUR, n)
+    seconds = draw.integers(60, 86_400, n).astype(np.int32)
+    spare = draw.integers(0, SECONDS_PER_HOUR, n).astype(np.int32)
 
     producer = Producer("bench", "usage")
     yield producer.register(START)
-    need: dict[int, int] = {}
-    for i in range(n):
-        price = price_for(int(10.0 ** exponents[i]), int(seconds[i]))
-        consumer = int(consumers[i])
-        need[consumer] = need.get(consumer, 0) + hold_of(price, int(seconds[i] + spare[i]))
-    for number, amount in sorted(need.items()):
-        name = consumer_name(number)
-        yield producer.deposit(START, name, ASSET, amount, f"deposit:{name}")
+    need = [0] * CONSUMERS
+    for consumer, exponent, time, more in _rows(consumers, exponents, seconds, spare):
+        need[consumer] += hold_of(price_for(int(10.0**exponent), time), time + more)
+    for number, amount in enumerate(need):
+        if amount:
+            name = consumer_name(number)
+            yield producer.deposit(START, name, ASSET, amount, f"deposit:{name}")
 
     marked = START
-    for i in range(n):
+    for i, (node, consumer, exponent, time, more) in enumerate(_rows(nodes, consumers, exponents, seconds, spare)):
         occurred_at = START + QUARTER_DAYS * DAY * i // n
         yield from producer.marks(marked, occurred_at)
         marked = occurred_at
-        node, time = int(nodes[i]), int(seconds[i])
-        price = price_for(int(10.0 ** exponents[i]), time)
+        price = price_for(int(10.0**exponent), time)
         terms = Terms(
             asset=ASSET,
             authority="declared",
-            gpu_seconds_max=time + int(spare[i]),
+            gpu_seconds_max=time + more,
             minimum=str(lowest_minimum(price)),
             operator=operator_name(node),
             price=str(price),
         )
         usage = UsageMeteredData(
             attempt=1,
-            consumer=consumer_name(int(consumers[i])),
+            consumer=consumer_name(consumer),
             gpu_seconds=time,
             node=node_name(node),
             terms=terms,

@@ -1,6 +1,7 @@
 """Every measured system: its name, how to run it, on what terms."""
 
 import importlib
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,9 +10,11 @@ from pathlib import Path
 
 from benchmarks.task import Result, Task
 
-__all__ = ["OURS", "SYSTEMS", "System", "named"]
+__all__ = ["OURS", "PGLEDGER", "SYSTEMS", "System", "named"]
 
 OURS = "omnisync"
+# The environment variable with the connection string of a database that has pgledger.
+PGLEDGER = "PGLEDGER_DSN"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +27,10 @@ class System:
     guarantees: str
     streams: str = "ab"
     program: str = ""
-    package: str = ""
+    packages: tuple[str, ...] = ()
+    variable: str = ""
+    wanted: str = ""
+    input: str = ""
     n_max: int | None = None
     replays: bool = False
 
@@ -32,8 +38,11 @@ class System:
         """Say what must be installed first, or None."""
         if self.program and shutil.which(self.program) is None:
             return f"{self.program} is not on the path"
-        if self.package and find_spec(self.package) is None:
-            return f"package {self.package} is not installed"
+        for package in self.packages:
+            if find_spec(package) is None:
+                return f"package {package} is not installed"
+        if self.variable and not os.environ.get(self.variable):
+            return f"give {self.wanted}, or set {self.variable}"
         return None
 
     def load(self) -> Callable[[Task, Path], Result]:
@@ -48,6 +57,7 @@ SYSTEMS = (
         "benchmarks.product",
         "run_product",
         "durable, each fact once, validated, priced, limits, Merkle logs, SQL balances and history",
+        streams="abn",
     ),
     System(
         "sqlite-fair",
@@ -62,7 +72,7 @@ SYSTEMS = (
         "run_per_job",
         "durable, versioned per job; no balances",
         streams="a",
-        package="eventsourcing",
+        packages=("eventsourcing",),
     ),
     System(
         "eventsourcing-account",
@@ -70,7 +80,17 @@ SYSTEMS = (
         "run_per_account",
         "durable, versioned and limited per account",
         streams="a",
-        package="eventsourcing",
+        packages=("eventsourcing",),
+    ),
+    System(
+        "pgledger",
+        "benchmarks.peers.pgledger",
+        "run_pgledger",
+        "durable, limits, running balance per posting",
+        program="psql",
+        variable=PGLEDGER,
+        wanted="--pgledger 'host=... dbname=...': a database with pgledger's functions, which a superuser can copy",
+        n_max=100_000,
     ),
     System(
         "omnisync-replay",
@@ -80,7 +100,13 @@ SYSTEMS = (
         replays=True,
     ),
     System(
-        "ledger", "benchmarks.peers.journals", "run_ledger", "balanced, exact; no store", program="ledger", replays=True
+        "ledger",
+        "benchmarks.peers.journals",
+        "run_ledger",
+        "balanced, exact; no store",
+        program="ledger",
+        input="journal",
+        replays=True,
     ),
     System(
         "hledger",
@@ -88,6 +114,7 @@ SYSTEMS = (
         "run_hledger",
         "balanced, exact; no store",
         program="hledger",
+        input="journal",
         n_max=100_000,
         replays=True,
     ),
@@ -96,8 +123,65 @@ SYSTEMS = (
         "benchmarks.peers.journals",
         "run_beancount",
         "balanced, checked, exact; no store",
-        package="beancount",
+        packages=("beancount",),
+        input="beancount",
         n_max=100_000,
+        replays=True,
+    ),
+    System(
+        "duckdb-jsonl",
+        "benchmarks.peers.duck",
+        "run_jsonl",
+        "sums only: of facts that it prices; validates and keeps nothing",
+        streams="a",
+        packages=("duckdb",),
+        replays=True,
+    ),
+    System(
+        "duckdb-parquet",
+        "benchmarks.peers.duck",
+        "run_parquet",
+        "sums only: of facts that it prices; validates and keeps nothing",
+        streams="a",
+        packages=("duckdb",),
+        input="facts.parquet",
+        replays=True,
+    ),
+    System(
+        "duckdb-postings",
+        "benchmarks.peers.duck",
+        "run_postings",
+        "sums only: of decided postings; validates and keeps nothing",
+        packages=("duckdb",),
+        input="postings.parquet",
+        replays=True,
+    ),
+    System(
+        "polars-jsonl",
+        "benchmarks.peers.bear",
+        "run_jsonl",
+        "sums only: of facts that it prices; validates and keeps nothing",
+        streams="a",
+        packages=("polars",),
+        replays=True,
+    ),
+    System(
+        "polars-parquet",
+        "benchmarks.peers.bear",
+        "run_parquet",
+        "sums only: of facts that it prices; validates and keeps nothing",
+        streams="a",
+        packages=("polars", "duckdb"),
+        input="facts.parquet",
+        replays=True,
+    ),
+    System(
+        "polars-postings",
+        "benchmarks.peers.bear",
+        "run_postings",
+        "sums only: of decided postings; validates and keeps nothing",
+        packages=("polars", "duckdb"),
+        input="postings.parquet",
         replays=True,
     ),
 )

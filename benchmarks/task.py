@@ -5,16 +5,16 @@ import marshal
 import resource
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from datetime import date
 from pathlib import Path
 
 from benchmarks.oracle import Entry, Oracle
 
-__all__ = ["BATCH", "Result", "Task", "prepare", "rss_mib"]
+__all__ = ["BATCH", "DECIMALS", "NETWORK", "Result", "Task", "prepare", "rss_mib"]
 
 # Entries per transaction, for the peers that commit in batches.
 BATCH = 1_000
 DECIMALS = 9
+NETWORK = "n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +28,9 @@ class Task:
     parameters: Path
     folder: Path
 
-    @property
-    def journal(self) -> Path:
-        """The entries as a journal that hledger and ledger read."""
-        return self.folder / f"{self.name}.journal"
-
-    @property
-    def beans(self) -> Path:
-        """The entries as a beancount file."""
-        return self.folder / f"{self.name}.beancount"
+    def input(self, name: str) -> Path:
+        """The file of a name that some peer reads, see `benchmarks.inputs`."""
+        return self.folder / f"{self.name}.{name}"
 
     @property
     def oracle(self) -> Path:
@@ -48,6 +42,11 @@ class Task:
         with (self.folder / f"{self.name}.entries").open("rb") as file:
             while batch := marshal.load(file):
                 yield [Entry(*entry) for entry in batch]
+
+    def agrees(self, found: dict[str, int]) -> bool:
+        """Tell whether balances are those that must be there; of a network only the planted ones are known."""
+        totals = self.totals()
+        return totals == ({account: found.get(account, 0) for account in totals} if self.name == NETWORK else found)
 
     def totals(self) -> dict[str, int]:
         """Read the exact balances, those of zero left out."""
@@ -83,47 +82,17 @@ def rss_mib(*, of_children: bool = False) -> float:
 
 
 def prepare(task: Task) -> Oracle:
-    """Run the oracle over the stream; keep entries, journals and balances for the peers."""
+    """Run the oracle over the stream; keep the entries and the balances for the peers."""
     oracle = Oracle(task.parameters)
     batch: list[tuple[str, int, list[tuple[str, int]]]] = []
-    with (task.folder / f"{task.name}.entries").open("wb") as entries, task.journal.open("w") as journal:
+    with (task.folder / f"{task.name}.entries").open("wb") as entries:
         for entry in oracle.entries(task.stream):
             batch.append((entry.subject, entry.day, entry.postings))
-            journal.write(_journal_entry(entry))
             if len(batch) == BATCH:
                 marshal.dump(batch, entries)
                 batch = []
         if batch:
             marshal.dump(batch, entries)
         marshal.dump([], entries)
-    _write_beans(task, sorted(oracle.balances))
     task.oracle.write_text(json.dumps({account: str(amount) for account, amount in oracle.totals().items()}))
     return oracle
-
-
-def _write_beans(task: Task, accounts: list[str]) -> None:
-    with task.beans.open("w") as beans:
-        beans.writelines(f"{_date(0)} open {bean_account(account)} OMNI\n" for account in accounts)
-        for batch in task.batches():
-            for entry in batch:
-                beans.write(f'\n{_date(entry.day)} * "{entry.subject}"\n')
-                beans.writelines(f"  {bean_account(a)}  {_decimal(n)} OMNI\n" for a, n in entry.postings if n)
-
-
-def bean_account(account: str) -> str:
-    """Write an account's name as beancount wants it: under a root, each part with a capital letter in front."""
-    return "Equity:" + ":".join(part.replace("_", "-").capitalize() for part in account.split(":"))
-
-
-def _journal_entry(entry: Entry) -> str:
-    postings = "".join(f"    {account}  {_decimal(amount)} OMNI\n" for account, amount in entry.postings if amount)
-    return f"{_date(entry.day)} {entry.subject}\n{postings}\n"
-
-
-def _date(day: int) -> str:
-    return date.fromordinal(date(1970, 1, 1).toordinal() + day).isoformat()
-
-
-def _decimal(amount: int) -> str:
-    whole, part = divmod(abs(amount), 10**DECIMALS)
-    return f"{'-' if amount < 0 else ''}{whole}.{part:0{DECIMALS}d}"

@@ -11,7 +11,8 @@ from decimal import Decimal, localcontext
 from pathlib import Path
 from time import perf_counter
 
-from benchmarks.task import DECIMALS, Result, Task, bean_account, rss_mib
+from benchmarks.inputs import bean_account
+from benchmarks.task import DECIMALS, Result, Task, rss_mib
 
 __all__ = ["run_beancount", "run_hledger", "run_ledger"]
 
@@ -20,7 +21,7 @@ DIGITS = 60
 
 def run_hledger(task: Task, _: Path) -> Result:
     """Measure `hledger balance`."""
-    command = ["hledger", "-f", str(task.journal), "balance", "--flat", "-N", "-O", "csv"]
+    command = ["hledger", "-f", str(task.input("journal")), "balance", "--flat", "-N", "-O", "csv"]
     lines, seconds = _time(command)
     rows = [(row[0], row[1]) for row in csv.reader(lines[1:])]
     return _judge(task, rows, seconds, "hledger -f JOURNAL balance --flat")
@@ -29,7 +30,7 @@ def run_hledger(task: Task, _: Path) -> Result:
 def run_ledger(task: Task, _: Path) -> Result:
     """Measure `ledger balance`."""
     layout = "%(account)\t%(amount)\n"
-    command = ["ledger", "-f", str(task.journal), "balance", "--flat", "--no-total", "--format", layout]
+    command = ["ledger", "-f", str(task.input("journal")), "balance", "--flat", "--no-total", "--format", layout]
     lines, seconds = _time(command)
     rows = [(account, amount) for account, _, amount in (line.partition("\t") for line in lines)]
     return _judge(task, rows, seconds, "ledger -f JOURNAL balance --flat")
@@ -42,7 +43,7 @@ def run_beancount(task: Task, _: Path) -> Result:
     from beancount.core.data import Transaction
 
     start = perf_counter()
-    entries, errors, _options = loader.load_file(str(task.beans))
+    entries, errors, _options = loader.load_file(str(task.input("beancount")))
     seconds = perf_counter() - start
     rss = rss_mib()
     totals: dict[str, Decimal] = {}
@@ -56,7 +57,7 @@ def run_beancount(task: Task, _: Path) -> Result:
     return Result(
         seconds=seconds,
         exact=not errors and {account: total for account, total in totals.items() if total} == expected,
-        bytes_on_disk=task.beans.stat().st_size,
+        bytes_on_disk=task.input("beancount").stat().st_size,
         rss_mib=rss,
         conditions="loader.load_file, cache off",
     )
@@ -74,7 +75,7 @@ def _judge(task: Task, rows: list[tuple[str, str]], seconds: float, conditions: 
     return Result(
         seconds=seconds,
         exact=totals == {account: _base(amount) for account, amount in task.totals().items()},
-        bytes_on_disk=task.journal.stat().st_size,
+        bytes_on_disk=task.input("journal").stat().st_size,
         rss_mib=rss,
         conditions=conditions,
     )

@@ -1,0 +1,34 @@
+"""What the hot folds execute per settlement is bounded, without a clock: the same count on any machine."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.__main__ import COUNTED, make_task
+from benchmarks.count import STAGES, Work, count_work
+
+# A quarter above what was counted with Python 3.11. A lower count is a reason to lower the limit.
+LIMITS = {
+    "a": {"ingest": Work(1_610, 170), "settle": Work(3_150, 272), "project": Work(4_170, 267)},
+    "b": {"ingest": Work(4_400, 460), "settle": Work(5_980, 540), "project": Work(8_090, 520)},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stream", ["a", "b"])
+def test_the_hot_folds_execute_no_more_per_settlement(stream: str, tmp_path: Path) -> None:
+    tasks = []
+    for n in COUNTED:
+        folder = tmp_path / str(n)
+        folder.mkdir()
+        tasks.append(make_task(stream, n, folder))
+
+    work = count_work(*tasks)
+
+    over = {
+        stage: (work[stage], LIMITS[stream][stage])
+        for stage in STAGES
+        if any(found > limit for found, limit in zip(work[stage], LIMITS[stream][stage], strict=True))
+    }
+    assert over == {}
+    assert all(part > 0 for stage in STAGES for part in work[stage])
