@@ -1,6 +1,6 @@
 # make setup   the environment in .venv, from the locks
 # make demo    a seeded quarter of a small network, from its facts to the identities
-# make test    everything, in about a minute
+# make test    everything, in some minutes
 # make check   format, lint, types, import contracts, fast tests: under a minute, before each commit
 .PHONY: setup demo test check format bench lock clean python
 

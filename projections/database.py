@@ -7,8 +7,6 @@ it can be derived again.
 from pathlib import Path
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import NullPool
@@ -75,6 +73,13 @@ def close_to_one_file(path: Path) -> None:
 
 def migrate(engine: Engine, scripts: Path) -> None:
     """Bring a database to the newest schema revision (Alembic, forward only)."""
+    with engine.connect() as connection:
+        if _find_revision(connection.connection.cursor()) == REVISION:
+            return
+    # Loaded where tables must change, and by no command besides: it takes longer than most of them.
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
+
     config = Config()
     config.set_main_option("script_location", str(scripts))
     with engine.connect() as connection:
@@ -83,14 +88,20 @@ def migrate(engine: Engine, scripts: Path) -> None:
 
 
 def _check_revision(cursor: Any) -> None:
-    cursor.execute("SELECT name FROM sqlite_master WHERE name = 'alembic_version'")
-    if cursor.fetchone() is None:
-        # Not made by `migrate`, or damaged: whoever reads finds out.
-        return
-    cursor.execute("SELECT version_num FROM alembic_version")
-    found = cursor.fetchone()
-    if found is None or found[0] != REVISION:
+    found = _find_revision(cursor)
+    # Not made by `migrate`, or damaged: whoever reads finds out.
+    if found not in {None, REVISION}:
         raise SchemaOutdated(
-            f"the projections have tables of revision {found and found[0]}, this program reads {REVISION}; "
+            f"the projections have tables of revision {found or 'none'}, this program reads {REVISION}; "
             "`omnisync run --once` brings them up and folds the logs again"
         )
+
+
+def _find_revision(cursor: Any) -> str | None:
+    """Return the revision of the tables: None where none is told, empty where a migration was broken off."""
+    cursor.execute("SELECT name FROM sqlite_master WHERE name = 'alembic_version'")
+    if cursor.fetchone() is None:
+        return None
+    cursor.execute("SELECT version_num FROM alembic_version")
+    found = cursor.fetchone()
+    return "" if found is None else str(found[0])

@@ -30,7 +30,7 @@ JOBS = 600
 # Few, since each one gets further.
 KILLS_PER_BOOKS = 8
 TRIES_PER_KILL_MAX = 10
-KILLS_FEW = 12
+KILLS_FEW = 8
 KILLS_MANY = 200
 
 

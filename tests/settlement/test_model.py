@@ -21,7 +21,7 @@ BLOCKS = 10
 WORLDS_PER_BLOCK = 20
 SHARE = 30
 # Of whole networks; the rest is left to `make test`.
-BLOCKS_QUICK = 4
+BLOCKS_QUICK = 2
 
 
 @cache

@@ -14,7 +14,7 @@ from tests.settlement.desk import Desk, settled
 
 LANES = (1, 3, 8)
 BATCHES = ((50, 1), (1, 7), (1_000, 1_000))
-few = settings(max_examples=12, deadline=None)
+few = settings(max_examples=8, deadline=None)
 seeds = st.integers(0, 10**9)
 
 
