@@ -32,5 +32,8 @@ def cut_behind(time: int, parameters: Parameters) -> int:
     """
     rules = parameters.epoch
     width = rules.cut_seconds * MICROSECONDS
+    if rules.grace_seconds % rules.cut_seconds == 0:
+        # Then each close is such a multiple too: a day is one.
+        return (time // width + 1) * width
     epoch = day_of(time - rules.grace_seconds * MICROSECONDS)
     return min((time // width + 1) * width, closes_at(epoch, rules.grace_seconds))

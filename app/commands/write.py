@@ -44,7 +44,7 @@ def init(books: Books, preset: str, lanes: int, as_json: bool) -> None:
 
     \b
     $ omnisync init --preset omnisync --data B
-    created books of omnisync in B, parameters f3f1556be59c
+    created books of omnisync in B, parameters 4c54ddb11526
     """
     parameters = load_preset(preset)
     params_hash = books.create(parameters, lanes)
@@ -158,7 +158,7 @@ def run(books: Books, once: bool, close_until: int | None, as_json: bool) -> Non
 
     \b
     $ omnisync run --once --data B
-    settled 14695 decisions, folded 14695
+    settled 14730 decisions, folded 14730
     """
     if close_until is not None:
         _mark_all(books, close_until)
