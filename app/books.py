@@ -32,6 +32,7 @@ from settlement.lines import Line
 from settlement.output import Output
 from settlement.routing import HUB_PARTITION, LANES_MAX, partitions_of
 from settlement.settle import HubSettler, LaneSettler, Settlement
+from settlement.verify import Finding
 
 __all__ = ["Books", "BooksExist", "BooksMissing", "Progress"]
 
@@ -96,6 +97,18 @@ class Books:
                 if isinstance(event, GenesisDeclared):
                     return parameters_from_json(event.data.parameters)
         raise BooksMissing(f"no books in {self.folder}; create them with `omnisync init --preset omnisync`")
+
+    @property
+    def synced(self) -> Path:
+        """The file that says how far the logs were durable at the last commit."""
+        return self.folder / "ledger" / "synced"
+
+    def check_ends(self) -> None:
+        """Assert that every log still holds what was committed. Raises: Finding."""
+        committed = read_synced(self.synced) or {}
+        for log in (*self.partitions(), *self.ledgers()):
+            if log.end() < committed.get(log.name, 0):
+                raise Finding(f"{log.name}: ends at {log.end()}, and was durable up to {committed[log.name]}")
 
     # --- writing ---
 
@@ -193,7 +206,7 @@ class Settlers:
         """Open the logs for writing; check them whole."""
         facts, hub, lanes = books.partitions(), books.hub(writable=True), books.lanes(writable=True)
         self._facts, self._ledgers = facts, [*lanes, hub]
-        self._synced = books.folder / "ledger" / "synced"
+        self._synced = books.synced
         _tell_cut(*self._ledgers)
         self._recover()
         self._settlement = Settlement(

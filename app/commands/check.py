@@ -33,6 +33,7 @@ def verify(books: Books, everything: bool, as_json: bool) -> None:
     """
     parameters = books.parameters()
     try:
+        books.check_ends()
         with progress("decide again") as decided:
             logs = verify_logs(books.partitions(), books.lanes(), books.hub(), decided)
         folded = fold_books(books.ledgers())

@@ -1,8 +1,8 @@
 """Whoever touches a byte of a log or a row of a table is found, and the place is named.
 
 `verify --all` believes nothing that is stored: logs are checked by frames, checksums and roots; ledger logs by what
-they rest on and by deciding again; rows by projecting again. What it cannot see alone is a log whose end was cut off
-where nothing rests on that end: those cases are named in the last tests.
+they rest on and by deciding again; rows by projecting again; ends by what was committed. What it cannot see is a log
+whose end was cut off where nothing rests on that end, by somebody who changes the mark of the last commit as well.
 """
 
 import json
@@ -324,6 +324,18 @@ def test_ledger_record_that_was_cut_off_can_be_decided_again(books: Books, name:
 
     assert [line for record in logs_of(books)[name].read() for line in record.lines] == before
     assert inspect(books).unsettled == 0
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_end_that_was_cut_off_is_found_without_the_rows(books: Books, name: str) -> None:
+    before = cut_last(books, name)
+    books.database.unlink()
+
+    told = omnisync("verify", "--all", "--data", books.folder, "--json")
+
+    assert told.status == 1
+    end = logs_of(books)[name].end()
+    assert json.loads(told.out)["difference"] == f"{name}: ends at {end}, and was durable up to {before}"
 
 
 def test_verify_on_the_command_line_names_the_place_and_ends_with_status_1(books: Books) -> None:
