@@ -27,6 +27,8 @@ from settlement.settle import HubSettler
 from tests.settlement.desk import Desk, MemoryLog
 from tests.worlds import ASSET, LAUNCH, parameter_set
 
+SEEDS = [*range(4), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(4, 8))]
+
 ECHO = b'"type":"DecisionRefused"'
 HOPS = 3
 HOUR = 3_600 * MICROSECONDS
@@ -161,7 +163,7 @@ def whole(facts: list[Fact]) -> Desk:
     return desk
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_each_answer_stands_at_its_cut_and_each_return_when_it_is_due(seed: int) -> None:
     parameters = parameter_set()
     facts = tell(Random(seed))
@@ -191,7 +193,7 @@ def test_each_answer_stands_at_its_cut_and_each_return_when_it_is_due(seed: int)
     assert desk.verify().unsettled == 0
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_turns_sessions_and_steps_change_no_byte(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     random = Random(f"turns {seed}")
     facts = tell(Random(seed))
@@ -214,7 +216,7 @@ def test_turns_sessions_and_steps_change_no_byte(seed: int, monkeypatch: pytest.
     assert desk.verify().unsettled == 0
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_logs_that_end_anywhere_verify_or_are_named_and_are_written_again(seed: int) -> None:
     """As after a crash: what a settler told others was in its log before."""
     random = Random(f"ends {seed}")

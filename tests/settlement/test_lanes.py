@@ -23,6 +23,8 @@ from settlement.timekeeper import BEFORE_TIME
 from tests.settlement.desk import Desk, MemoryLog, day, no_clock, settled
 from tests.worlds import ASSET, LAUNCH, build_world, parameter_set
 
+SEEDS = [*range(4), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(4, 12))]
+
 LANES = (1, 3, 8)
 few = settings(max_examples=15, deadline=None)
 seeds = st.integers(0, 10**9)
@@ -34,7 +36,7 @@ def ids_of(desk: Desk) -> list[str]:
     return sorted(d.id for d in desk.decisions() if not isinstance(d, LaneEpochClosed | EpochClosed))
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_number_of_lanes_changes_no_digest_and_no_id(seed: int) -> None:
     world = build_world(seed, jobs=25, periods=7)
     desks = [settled(world, lanes=lanes) for lanes in LANES]
@@ -116,7 +118,7 @@ def fragile(desk: Desk) -> Desk:
 
 
 @pytest.mark.parametrize("lanes", [1, 3])
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_crash_between_the_appends_of_partitions_loses_and_doubles_nothing(seed: int, lanes: int) -> None:
     order = Random(f"partitions {seed}")
     world = build_world(seed)
@@ -145,7 +147,7 @@ def test_crash_between_the_appends_of_partitions_loses_and_doubles_nothing(seed:
 
 
 @pytest.mark.parametrize("lanes", [1, 3])
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_crash_of_a_settler_at_any_append_leaves_what_verifies_and_goes_on(seed: int, lanes: int) -> None:
     order = Random(f"settlers {seed}")
     world = build_world(seed)

@@ -22,6 +22,7 @@ WORLDS_PER_BLOCK = 20
 SHARE = 30
 # Of whole networks; the rest is left to `make test`.
 BLOCKS_QUICK = 2
+QUICK_BLOCKS = [*range(BLOCKS_QUICK), *(pytest.param(n, marks=pytest.mark.slow) for n in range(BLOCKS_QUICK, BLOCKS))]
 
 
 @cache
@@ -70,15 +71,13 @@ def check_against_model(world: World) -> Desk:
     return desk
 
 
-@pytest.mark.parametrize("block", range(BLOCKS))
+@pytest.mark.parametrize("block", QUICK_BLOCKS)
 def test_books_hold_what_the_naive_model_holds(block: int) -> None:
     for seed in range(block * WORLDS_PER_BLOCK, (block + 1) * WORLDS_PER_BLOCK):
         check_against_model(build_world(seed))
 
 
-@pytest.mark.parametrize(
-    "block", [*range(BLOCKS_QUICK), *(pytest.param(n, marks=pytest.mark.slow) for n in range(BLOCKS_QUICK, BLOCKS))]
-)
+@pytest.mark.parametrize("block", QUICK_BLOCKS)
 def test_books_of_whole_networks_hold_what_the_naive_model_holds(block: int) -> None:
     each = NETWORKS // BLOCKS
     for seed in range(block * each, (block + 1) * each):
@@ -166,7 +165,7 @@ def in_order(desk: Desk) -> list[Decision]:
     return [event for event in read if isinstance(event, Decision)]
 
 
-@pytest.mark.parametrize("build", [build_world, build_network])
+@pytest.mark.parametrize("build", [build_world, pytest.param(build_network, marks=pytest.mark.slow)])
 def test_invariants_hold_after_every_decision(build: Any) -> None:
     for seed in range(20):
         desk = desk_of(build, seed)
@@ -188,7 +187,7 @@ def test_invariants_hold_after_every_decision(build: Any) -> None:
             burned = books.supply(ASSET).burned
 
 
-@pytest.mark.parametrize("build", [build_world, build_network])
+@pytest.mark.parametrize("build", [build_world, pytest.param(build_network, marks=pytest.mark.slow)])
 def test_fold_of_a_whole_is_the_fold_of_its_parts(build: Any) -> None:
     for seed in range(20):
         desk = desk_of(build, seed)

@@ -38,7 +38,14 @@ def rows_of(engine: Engine) -> dict[str, list[tuple[object, ...]]]:
 
 
 @pytest.mark.parametrize("build", BUILDS)
-@pytest.mark.parametrize(("seed", "step", "batch"), [(1, 7, 3), (2, 25, 1), (3, 1_000, 2_000), (4, 40, 10_000)])
+@pytest.mark.parametrize(
+    ("seed", "step", "batch"),
+    [
+        (1, 7, 3),
+        (3, 1_000, 2_000),
+        *(pytest.param(*sizes, marks=pytest.mark.slow) for sizes in ((2, 25, 1), (4, 40, 10_000))),
+    ],
+)
 def test_rebuilt_rows_are_the_maintained_rows(build: Build, seed: int, step: int, batch: int) -> None:
     desk, engine = kept_up(build, seed, step, batch)
 
@@ -94,7 +101,7 @@ def test_rows_lag_behind_the_log_without_being_wrong(build: Build) -> None:
 
 
 @pytest.mark.parametrize("build", BUILDS)
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(n, marks=pytest.mark.slow) for n in range(2, 6))])
 def test_maintained_balances_are_those_of_the_scalar_fold(build: Build, seed: int) -> None:
     desk, engine = kept_up(build, seed, 33, 10)
 
