@@ -13,7 +13,7 @@ its window has passed; then, where upheld,
 and the remainders of both divisions are burned. With nobody to reward, all is.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import NamedTuple
@@ -31,7 +31,6 @@ __all__ = [
     "case_id",
     "distribute",
     "is_suspended",
-    "take",
     "take_case",
 ]
 
@@ -93,18 +92,6 @@ class Distribution(NamedTuple):
 
     paid: tuple[Reward, ...]
     burned: int
-
-
-def take(levels: StakeLevels, cases: Sequence[Case]) -> tuple[tuple[Taken, ...], StakeLevels]:
-    """Take one cut's cases from a stake, in the cut's order; return what each took, and the stake that is left.
-
-    Holds: Σ taken + left.total = levels.total. A ticket that is taken whole is gone.
-    """
-    left, all_taken = levels, []
-    for case in cases:
-        taken, left = take_case(left, case, levels.total)
-        all_taken.append(taken)
-    return tuple(all_taken), left
 
 
 def take_case(levels: StakeLevels, case: Case, basis: int) -> tuple[Taken, StakeLevels]:

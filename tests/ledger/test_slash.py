@@ -1,5 +1,7 @@
 """R8, R10, D10 to D12: a slash takes a part of all that is staked, never more than is left, and loses no unit."""
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +15,6 @@ from ledger.slash import (
     Ticket,
     distribute,
     is_suspended,
-    take,
     take_case,
 )
 from tests.strategies import integers
@@ -21,6 +22,15 @@ from tests.strategies import integers
 OMNI = 10**9
 amounts = integers(0, 2**128)
 bps = st.sampled_from([0, 500, 1_000, 10_000]) | st.integers(0, 10_000)
+
+
+def take(levels: StakeLevels, cases: Sequence[Case]) -> tuple[tuple[Taken, ...], StakeLevels]:
+    """Take one cut's cases from a stake, in the cut's order; return what each took, and the stake that is left."""
+    left, all_taken = levels, []
+    for case in cases:
+        taken, left = take_case(left, case, levels.total)
+        all_taken.append(taken)
+    return tuple(all_taken), left
 
 
 @st.composite
