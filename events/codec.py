@@ -7,7 +7,7 @@ does a slow second look find out what to call the fault; it never decides that s
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import msgspec
@@ -17,7 +17,7 @@ from events.event import Event
 from events.refusal import Reason, Refusal
 from events.upcast import UpcastRefused, upcast
 
-__all__ = ["INTEGER_MAX", "canonicalise", "decode", "encode", "encode_json", "type_name"]
+__all__ = ["INTEGER_MAX", "canonicalise", "decode", "encode", "encode_json", "encode_lines", "type_name"]
 
 INTEGER_MAX = 2**53 - 1
 _INTEGER_CHARACTERS_MAX = len(str(-INTEGER_MAX))
@@ -26,6 +26,7 @@ _encoder = msgspec.json.Encoder(order="sorted")
 _decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(AnyEvent)
 
 encode: Callable[[Event], bytes] = _encoder.encode
+encode_lines: Callable[[Sequence[Event]], bytes] = _encoder.encode_lines
 encode_json: Callable[[object], bytes] = _encoder.encode
 
 

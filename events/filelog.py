@@ -25,6 +25,7 @@ from zlib import crc32
 
 import msgspec
 
+from events.hashing import Digests
 from events.killpoints import reach
 from events.log import LogBusy, LogDamaged, LogFault, LogFull
 from events.merkle import Tree
@@ -35,6 +36,8 @@ __all__ = ["FRAME_BYTES", "SEGMENT_BYTES_MAX", "FileLog", "hold_lock"]
 FRAME_BYTES = len(b"record 0000000000 00000000 00000000\n")
 # A new file is begun behind this size, so that old ones can be sealed, copied and checked one by one.
 SEGMENT_BYTES_MAX = 256 * 1024 * 1024
+# So much of what a writer has appended it still has at hand, for readers in the same process.
+RECENT_BYTES_MAX = 32 * 1024 * 1024
 _DIGIT = "[0-9]"
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -70,6 +73,9 @@ class FileLog:
         self._faulted = False
         self._writable = writable
         self._sync_each = sync_each
+        # The last records that were appended, by where they begin, each with the cursor behind it.
+        self._recent: dict[int, tuple[Record, _Cursor]] = {}
+        self._recent_bytes = 0
         if writable:
             folder.mkdir(parents=True, exist_ok=True)
             self._check()
@@ -77,28 +83,35 @@ class FileLog:
 
     def append(
         self,
-        lines: Sequence[bytes],
+        lines: Sequence[bytes] | bytes,
         recorded_at: str,
         network_time: str | None = None,
         basis: tuple[Basis, ...] = (),
+        hashes: Digests | None = None,
     ) -> Record:
         """Make one batch durable (or leave that to `sync`), then return its record. Raises: LogFull, LogFault."""
         if self._faulted or not self._writable:
             raise LogFault(f"{self.name}: closed for writing; open it again")
-        header = build_header(self._tree.size, lines, recorded_at, network_time, basis)
+        record = Record(build_header(self._tree.size, lines, recorded_at, network_time, basis), lines, hashes)
         tree = self._tree.copy()
-        tree.extend(Record(header, tuple(lines)).leaves())
-        header = msgspec.structs.replace(header, root=tree.root().hex())
-        record = Record(header, tuple(lines))
+        tree.extend(record.leaves())
+        record.header = msgspec.structs.replace(record.header, root=tree.root().hex())
         data = pack(record)
         self._write(frame(data), data, record.sequence)
         self._tree = tree
         cursor = self._checked
         self._checked = cursor._replace(position=record.end, offset=cursor.offset + FRAME_BYTES + len(data))
+        self._remember(record)
         return record
 
     def read(self, position: int = 0) -> Iterator[Record]:
         """Yield the records that end behind `position`, up to the last whole one. Raises: LogDamaged."""
+        while position in self._recent:
+            record, self._seen = self._recent[position]
+            yield record
+            position = record.end
+        if self._recent and position >= self._checked.position:
+            return
         cursor = self._seen if self._seen.position <= position else _Cursor(0, None, 0)
         if cursor.path is None:
             cursor = self._segment_before(position)
@@ -116,6 +129,28 @@ class FileLog:
         """Return the tree's root at `end`. Raises: LogDamaged."""
         self._check()
         return self._tree.root()
+
+    def files(self) -> list[Path]:
+        """Return the log's files, oldest first; each but the last is full."""
+        return self._segments()
+
+    def read_file(self, path: Path) -> Iterator[tuple[Record, int]]:
+        """Yield the whole records of one of the log's files, each with the byte behind it. Raises: LogDamaged."""
+        for record, after in self._scan(_Cursor(int(path.stem), path, 0)):
+            if after.path != path:
+                return
+            yield record, after.offset
+
+    def seek(self, path: Path, offset: int, position: int) -> None:
+        """Say at which byte a position stands, so that reading on from it need not search."""
+        self._seen = _Cursor(position, path, offset)
+
+    def read_at(self, path: Path, offset: int, sequence: int) -> Record | None:
+        """Return the record that begins at a byte of a file, or None where the file ends. Raises: LogDamaged."""
+        with path.open("rb") as file:
+            file.seek(offset)
+            data = self._read_frame(file.read, path, offset, sequence, True)
+        return None if data is None else self._unpack(data, path, offset, sequence)
 
     def close(self) -> None:
         """Give back the file."""
@@ -155,11 +190,20 @@ class FileLog:
             os.close(self._file)
             self._file = None
         self._tree = Tree()
+        self._recent, self._recent_bytes = {}, 0
         self._checked = self._seen = _Cursor(0, None, 0)
         self._check()
         self._open_tail()
 
     # --- writing ---
+
+    def _remember(self, record: Record) -> None:
+        """Keep a record that was appended at hand, and let go of the oldest."""
+        self._recent[record.sequence] = record, self._checked
+        self._recent_bytes += len(record.data)
+        while self._recent_bytes > RECENT_BYTES_MAX:
+            oldest, _ = self._recent.pop(next(iter(self._recent)))
+            self._recent_bytes -= len(oldest.data)
 
     def _write(self, head: bytes, data: bytes, sequence: int) -> None:
         try:

@@ -23,6 +23,8 @@ KILLPOINTS = (
     "commit.3-marked",
     "project.1-rows-written",
     "project.2-committed",
+    "project.3-history-written",
+    "project.4-history-committed",
     "rebuild.1-built",
     "rebuild.2-swapped",
 )

@@ -6,6 +6,7 @@ A log appends records and never dedupes, edits or forgets. Positions are tree si
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+from events.hashing import Digests
 from events.record import Basis, Record
 
 __all__ = ["Log", "LogBusy", "LogDamaged", "LogFault", "LogFull"]
@@ -46,12 +47,17 @@ class Log(Protocol):
 
     def append(
         self,
-        lines: Sequence[bytes],
+        lines: Sequence[bytes] | bytes,
         recorded_at: str,
         network_time: str | None = None,
         basis: tuple[Basis, ...] = (),
+        hashes: Digests | None = None,
     ) -> Record:
-        """Make one batch durable, then return its record. Raises: LogFull, LogFault."""
+        """Make one batch of lines (or their bytes, each with its LF) durable, then return its record.
+
+        `hashes`: the lines' leaf hashes, where the writer knows them.
+        Raises: LogFull, LogFault.
+        """
         ...
 
     def read(self, position: int = 0) -> Iterator[Record]:

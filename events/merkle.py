@@ -11,6 +11,10 @@ largest first. So its memory is the logarithm of the log, and appending costs on
 from collections.abc import Iterable
 from hashlib import sha256
 
+import numpy as np
+
+from events.hashing import Digests, extend_frontier
+
 __all__ = ["EMPTY_ROOT", "Tree", "leaf_hash"]
 
 EMPTY_ROOT = sha256(b"").digest()
@@ -32,8 +36,14 @@ class Tree:
         self._frontier = list(frontier)
         assert len(self._frontier) == size.bit_count()
 
-    def extend(self, leaves: Iterable[bytes]) -> None:
+    def extend(self, leaves: Iterable[bytes] | Digests) -> None:
         """Append leaf hashes in order."""
+        if isinstance(leaves, np.ndarray):
+            extended = extend_frontier(self._frontier, self.size, leaves)
+            if extended is not None:
+                self._frontier, self.size = extended, self.size + len(leaves)
+                return
+            leaves = [leaf.tobytes() for leaf in leaves]
         frontier, size = self._frontier, self.size
         for node in leaves:
             carry, bits = node, size

@@ -8,25 +8,27 @@ is the index of the header's leaf in the log's tree and `root` the tree's root a
     next record's sequence = sequence + 1 + count        (a position is a tree size)
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 import msgspec
+import numpy as np
 
 from events.codec import encode_json
+from events.columns import Batch, Integers, count_lines, read_columns, split_lines
 from events.event import Count, Data, Digest, Instant, Key
+from events.hashing import Digests, hash_leaves
 from events.merkle import leaf_hash
 
 __all__ = [
     "RECORD_BYTES_MAX",
     "Basis",
+    "Bodies",
     "Header",
-    "Packer",
     "Record",
     "RecordMalformed",
     "build_header",
     "pack",
-    "pack_lines",
     "unpack",
 ]
 
@@ -64,11 +66,43 @@ class Header(Data, frozen=True):
     root: Digest | None = None
 
 
-class Record(NamedTuple):
-    """A header and the lines of its events."""
+class Record:
+    """A header and the lines of its events: `data`, of which `data[starts[i]:ends[i]]` is line i without its LF."""
 
-    header: Header
-    lines: tuple[bytes, ...]
+    def __init__(self, header: Header, lines: Sequence[bytes] | bytes, hashes: Digests | None = None) -> None:
+        """Take lines, or their bytes, each line with its LF; `hashes`: their leaf hashes, where they are known."""
+        self.header = header
+        self._hashes = hashes
+        self.data = lines if isinstance(lines, bytes) else b"".join([line + b"\n" for line in lines])
+        assert isinstance(lines, bytes) or count_lines(self.data) == len(lines), "a line holds a line end"
+
+    def __eq__(self, other: object) -> bool:
+        """Compare what is written of two records."""
+        return isinstance(other, Record) and (self.header, self.data) == (other.header, other.data)
+
+    def __hash__(self) -> int:
+        """Hash the header, which binds the rest."""
+        return hash(self.header)
+
+    @cached_property
+    def spans(self) -> tuple[Integers, Integers]:
+        """Where each line starts and ends within `data`."""
+        return split_lines(self.data)
+
+    @cached_property
+    def lines(self) -> tuple[bytes, ...]:
+        """The events' lines."""
+        return tuple(self.data.split(b"\n")[:-1])
+
+    def line(self, number: int) -> bytes:
+        """Return one of the lines, without taking all apart."""
+        starts, ends = self.spans
+        return self.data[int(starts[number]) : int(ends[number])]
+
+    @cached_property
+    def batch(self) -> Batch:
+        """The events as columns."""
+        return read_columns(self.data, *self.spans)
 
     @property
     def sequence(self) -> int:
@@ -80,53 +114,70 @@ class Record(NamedTuple):
         """The position behind the record."""
         return self.header.sequence + 1 + self.header.count
 
-    def leaves(self) -> Iterator[bytes]:
-        """Yield the leaf hashes: the header's, then one per event."""
-        yield leaf_hash(encode_json(msgspec.structs.replace(self.header, root=None)))
-        for line in self.lines:
-            yield leaf_hash(line)
+    def leaves(self) -> Digests:
+        """Return the leaf hashes, 32 bytes a row: the header's, then one per event."""
+        header = leaf_hash(encode_json(msgspec.structs.replace(self.header, root=None)))
+        hashes = hash_leaves(self.data, *self.spans) if self._hashes is None else self._hashes
+        return np.concatenate((np.frombuffer(header, dtype=np.uint8)[None], hashes))
 
     def events(self) -> Iterator[tuple[int, bytes]]:
         """Yield each event's sequence and line."""
         return enumerate(self.lines, self.header.sequence + 1)
 
 
-class Packer:
-    """Distributes lines over records of at most `RECORD_BYTES_MAX`, and tells each line's position beforehand."""
+class Bodies:
+    """Lines distributed over records of at most `RECORD_BYTES_MAX`, and the position that each will have in the log.
 
-    def __init__(self, sequence: int) -> None:
+    position of a line = where the next record begins + 1 for each header + the lines before it
+    """
+
+    def __init__(self, position: int) -> None:
         """Begin where the log's next record will."""
-        self.batches: list[list[bytes]] = []
-        self._position = sequence
-        self._bytes = RECORD_BYTES_MAX
+        self._position = position
+        self._parts: list[list[bytes]] = []
+        self._left = 0
 
     def add(self, line: bytes) -> int:
-        """Put a line into the last record, or into a new one; return its position."""
-        position = self.next_position(line)
-        if self._bytes + len(line) + 1 > RECORD_BYTES_MAX - HEADER_BYTES_MAX:
-            self.batches.append([])
-            self._bytes = 0
-        self.batches[-1].append(line)
-        self._bytes += len(line) + 1
-        self._position = position + 1
-        return position
+        """Take a line without its end; return its position."""
+        size = len(line) + 1
+        if size > self._left:
+            self._begin()
+        self._put(line + b"\n", 1)
+        return self._position - 1
 
-    def next_position(self, line: bytes) -> int:
-        """Return the position that `add` would give to a line."""
-        return self._position + (self._bytes + len(line) + 1 > RECORD_BYTES_MAX - HEADER_BYTES_MAX)
+    def add_many(self, data: bytes, ends: Integers) -> Integers:
+        """Take lines, given as their bytes and the places behind their line ends; return their positions."""
+        positions = np.empty(len(ends), dtype=np.int64)
+        first = start = 0
+        while first < len(ends):
+            last = int(np.searchsorted(ends, start + self._left, side="right"))
+            if last == first:
+                self._begin()
+                last = max(first + 1, int(np.searchsorted(ends, start + self._left, side="right")))
+            positions[first:last] = np.arange(self._position, self._position + last - first)
+            self._put(data[start : int(ends[last - 1])], last - first)
+            first, start = last, int(ends[last - 1])
+        return positions
 
+    def join(self) -> list[bytes]:
+        """Return each record's body, in order."""
+        return [b"".join(parts) for parts in self._parts]
 
-def pack_lines(lines: Iterable[bytes]) -> list[list[bytes]]:
-    """Distribute lines over records, in order."""
-    packer = Packer(0)
-    for line in lines:
-        packer.add(line)
-    return packer.batches
+    def _begin(self) -> None:
+        """Begin another record, whose header takes a position too."""
+        self._parts.append([])
+        self._left = RECORD_BYTES_MAX - HEADER_BYTES_MAX
+        self._position += 1
+
+    def _put(self, data: bytes, count: int) -> None:
+        self._parts[-1].append(data)
+        self._left -= len(data)
+        self._position += count
 
 
 def build_header(
     sequence: int,
-    lines: Sequence[bytes],
+    lines: Sequence[bytes] | bytes,
     recorded_at: str,
     network_time: str | None = None,
     basis: tuple[Basis, ...] = (),
@@ -134,7 +185,7 @@ def build_header(
     """Build the header of a batch, still without its root."""
     return Header(
         sequence=sequence,
-        count=len(lines),
+        count=count_lines(lines) if isinstance(lines, bytes) else len(lines),
         recorded_at=recorded_at,
         network_time=network_time,
         basis=basis,
@@ -146,16 +197,15 @@ _header_decoder = msgspec.json.Decoder(Header)
 
 def pack(record: Record) -> bytes:
     """Write a record as bytes, at most `RECORD_BYTES_MAX`."""
-    data = b"\n".join((encode_json(record.header), *record.lines, b""))
+    data = encode_json(record.header) + b"\n" + record.data
     assert len(data) <= RECORD_BYTES_MAX, f"record of {len(data)} bytes"
-    assert data.count(b"\n") == 1 + len(record.lines), "a line holds a line end"
     return data
 
 
 def unpack(data: bytes) -> Record:
     """Read a record from its bytes. Raises: RecordMalformed."""
-    first, *lines = data.split(b"\n")
-    if not lines or lines.pop() != b"":
+    first, _, rest = data.partition(b"\n")
+    if not data.endswith(b"\n"):
         raise RecordMalformed("the last line does not end")
     try:
         header = _header_decoder.decode(first)
@@ -163,6 +213,8 @@ def unpack(data: bytes) -> Record:
         raise RecordMalformed(f"header: {error}") from error
     if encode_json(header) != first:
         raise RecordMalformed("header is not canonical")
-    if header.count != len(lines):
-        raise RecordMalformed(f"header counts {header.count} events, found {len(lines)}")
-    return Record(header, tuple(lines))
+    record = Record(header, rest)
+    count = len(record.spans[0])
+    if header.count != count:
+        raise RecordMalformed(f"header counts {header.count} events, found {count}")
+    return record

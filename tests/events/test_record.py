@@ -7,19 +7,19 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from events.columns import split_lines
 from events.filelog import FileLog
 from events.merkle import leaf_hash
 from events.record import (
     HEADER_BYTES_MAX,
     RECORD_BYTES_MAX,
     Basis,
+    Bodies,
     Header,
-    Packer,
     Record,
     RecordMalformed,
     build_header,
     pack,
-    pack_lines,
     unpack,
 )
 from tests.strategies import instants, integers
@@ -65,14 +65,14 @@ def test_a_record_ends_behind_its_header_and_its_events(record: Record) -> None:
 @given(records(), digests)
 def test_the_root_enters_no_leaf_and_every_other_member_does(record: Record, other: str) -> None:
     header = record.header
-    leaves = list(record.leaves())
+    leaves = [leaf.tobytes() for leaf in record.leaves()]
 
     renamed = Record(Header(**{name: getattr(header, name) for name in header.__struct_fields__[:-1]}), record.lines)
     later = Record(build_header(header.sequence + 1, record.lines, header.recorded_at), record.lines)
 
     assert header.__struct_fields__[-1] == "root"
-    assert list(renamed.leaves()) == leaves
-    assert next(later.leaves()) != leaves[0]
+    assert [leaf.tobytes() for leaf in renamed.leaves()] == leaves
+    assert later.leaves()[0].tobytes() != leaves[0]
     assert leaves[1:] == [leaf_hash(line) for line in record.lines]
 
 
@@ -137,26 +137,31 @@ lengths = st.lists(
 )
 
 
+def bodies_of(lines: list[bytes]) -> list[bytes]:
+    bodies = Bodies(0)
+    data = b"".join(line + b"\n" for line in lines)
+    bodies.add_many(data, split_lines(data)[1] + 1)
+    return bodies.join()
+
+
 @settings(max_examples=40)
 @given(lengths, numbers)
 def test_packed_lines_keep_their_order_and_every_record_its_limit(sizes: list[int], start: int) -> None:
     lines = [b"%d" % (number % 10) * size for number, size in enumerate(sizes)]
 
-    batches = pack_lines(lines)
+    bodies = bodies_of(lines)
 
-    assert [line for batch in batches for line in batch] == lines
-    for batch in batches:
-        assert batch
-        assert len(pack(Record(build_header(start, batch, NOON, NOON), tuple(batch)))) <= RECORD_BYTES_MAX
+    assert b"".join(bodies) == b"".join(line + b"\n" for line in lines)
+    for body in bodies:
+        assert body
+        assert len(pack(Record(build_header(start, body, NOON, NOON), body))) <= RECORD_BYTES_MAX
 
 
 @settings(max_examples=40)
 @given(lengths)
 def test_a_record_is_begun_only_where_the_last_has_no_room(sizes: list[int]) -> None:
-    batches = pack_lines([b"x" * size for size in sizes])
-
-    for batch, following in pairwise(batches):
-        assert sum(len(line) + 1 for line in batch) + len(following[0]) + 1 > ROOM
+    for body, following in pairwise(bodies_of([b"x" * size for size in sizes])):
+        assert len(body) + following.index(b"\n") + 1 > ROOM
 
 
 @settings(max_examples=15)
@@ -169,17 +174,17 @@ def test_the_position_foretold_is_the_position_in_the_log(
     log = FileLog(tmp_path_factory.mktemp("log"), "facts", writable=True)
     for _ in range(before):
         log.append([b"{}", b"{}"], NOON)
-    packer = Packer(log.end())
+    bodies = Bodies(log.end())
     lines = [(b"%d" % number).ljust(size, b"x") for number, size in enumerate(sizes)]
 
-    foretold = []
-    for line in lines:
-        expected = packer.next_position(line)
-        foretold.append((packer.add(line), line))
-        assert foretold[-1][0] == expected
+    # One by one and many at once.
+    foretold = [(bodies.add(line), line) for line in lines[: len(lines) // 2]]
+    data = b"".join(line + b"\n" for line in lines[len(lines) // 2 :])
+    positions = bodies.add_many(data, split_lines(data)[1] + 1).tolist()
+    foretold += zip(positions, lines[len(lines) // 2 :], strict=True)
     start = log.end()
-    for batch in packer.batches:
-        log.append(batch, NOON)
+    for body in bodies.join():
+        log.append(body, NOON)
 
     assert [pair for record in log.read(start) for pair in record.events()] == foretold
     log.close()
@@ -187,7 +192,7 @@ def test_the_position_foretold_is_the_position_in_the_log(
 
 def test_a_header_with_a_basis_of_twenty_logs_fits_beside_a_full_batch(tmp_path: Path) -> None:
     basis = tuple(Basis(log=f"ledger/lane-{n}", start=2**53 - 1, end=2**53 - 1, root="f" * 64) for n in range(20))
-    (batch,) = pack_lines([b"x" * (ROOM - 1)])
+    (batch,) = bodies_of([b"x" * (ROOM - 1)])
     log = FileLog(tmp_path, "hub", writable=True)
 
     record = log.append(batch, NOON, NOON, basis)

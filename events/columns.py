@@ -1,0 +1,291 @@
+"""Lines → columns: the events of a batch, type by type and member by member, without an object for each.
+
+    matched ⇒ `codec.decode` accepts the line, and each value here is the struct's
+    what fits no shape (`Batch.rest`) is decoded line by line, which also names its fault
+
+Matching is done by `native.c`, or by the shapes' regular expressions; both find the same cells (see `events.shapes`).
+"""
+
+import ctypes
+from collections.abc import Iterable
+from functools import cached_property, lru_cache
+from typing import Any, AnyStr, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from events.catalogue import DECISIONS, FACTS
+from events.event import Event
+from events.hashing import join_texts
+from events.native import load, pointer
+from events.patterns import Found, Patterns
+from events.shapes import CELL, NOWHERE, Child, Shape, Tables, build_shapes
+
+__all__ = ["Batch", "Columns", "Integers", "count_lines", "read_columns", "read_columns_plainly", "split_lines"]
+
+Integers = npt.NDArray[np.int64]
+_VALUE = 2
+_KINDS = {kind.__name__.encode(): kind for kind in FACTS + DECISIONS}
+_NAME_MAX = max(map(len, _KINDS)) + 3
+
+
+class Columns:
+    """Events of one type (or, as `items`, what one of their list members holds), in the order of their lines.
+
+    Members are named by path, such as `data.consumer`; those of items by their name, bare items are `item`.
+    """
+
+    def __init__(
+        self,
+        kind: type[Event],
+        data: bytes,
+        rows: Integers,
+        cells: Integers,
+        shape: Shape | Child,
+        items: Integers,
+    ) -> None:
+        """Take cells that were matched. `rows`: each event's line; `parents`: of each item, the place of its event."""
+        self.kind = kind
+        self.data = data
+        self.rows = rows
+        self.parents = np.arange(len(rows))
+        self._cells = cells
+        self._shape = shape
+        self._items = items
+
+    def __len__(self) -> int:
+        """Count the events, or the items."""
+        return len(self.rows)
+
+    def bytes(self, path: str) -> list[bytes]:
+        """Return a member's text as it stands, without quotes; empty where an optional member is absent."""
+        return _split(join_texts(self.data, *self.span(path)), b"\n", len(self))
+
+    def texts(self, path: str) -> list[str]:
+        """Return a member's text."""
+        return _split(join_texts(self.data, *self.span(path)).decode("ascii"), "\n", len(self))
+
+    def numbers(self, path: str) -> Integers:
+        """Return whole numbers; instants in microseconds since 1970, booleans as 0 and 1, choices by their place.
+
+        Zero where an optional member is absent.
+        """
+        if path not in self._shape.cells:
+            return self.has(path).astype(np.int64)
+        values: Integers = self._cells[:, self._shape.cells[path], _VALUE]
+        return np.where(self.has(path), values, 0) if self._optional(path) else values
+
+    def amounts(self, path: str) -> Integers:
+        """Return amounts in base units, or -1 where one is 2^63 or more."""
+        return self.numbers(path)
+
+    def has(self, path: str) -> npt.NDArray[np.bool_]:
+        """Tell whether an optional member is there, and what it stands in."""
+        there = np.ones(len(self), dtype=np.bool_)
+        for above in self._optional(path):
+            there &= self._cells[:, self._shape.cells[f"{above}?"], _VALUE] == 1
+        return there
+
+    def choice(self, path: str) -> list[str]:
+        """Return the text of a member that is one of few."""
+        return self.texts(path)
+
+    def digests(self, path: str) -> npt.NDArray[np.uint8]:
+        """Return a hex member as bytes, 32 a row; zeros where it is absent."""
+        digests = np.zeros((len(self), 32), dtype=np.uint8)
+        text = join_texts(self.data, *self.span(path)).decode("ascii")
+        digests[self.has(path)] = np.frombuffer(bytes.fromhex(text), dtype=np.uint8).reshape(-1, 32)
+        return digests
+
+    def span(self, path: str) -> tuple[Integers, Integers]:
+        """Return where a member stands within `data`; the empty path is the event. Zero where it is absent."""
+        cell = self._shape.cells[path]
+        starts, ends = self._cells[:, cell, 0], self._cells[:, cell, 1]
+        if self._optional(path):
+            there = self.has(path)
+            starts, ends = np.where(there, starts, 0), np.where(there, ends, 0)
+        return starts, ends
+
+    def items(self, path: str) -> "Columns":
+        """Return what a list member holds, all events' items one after another."""
+        assert isinstance(self._shape, Shape)
+        child = self._shape.children[path]
+        own = np.flatnonzero(self._items[:, 1] == child.number)
+        lines = self._items[own, 0]
+        # Items stand in the order of their lines: those of a line are a run.
+        firsts, ends = (np.searchsorted(lines, self.rows, side) for side in ("left", "right"))
+        counts = ends - firsts
+        own = own[np.arange(counts.sum()) + np.repeat(ends - np.cumsum(counts), counts)]
+        cells = self._items[own, 2 : 2 + CELL * len(child.cells)].reshape(len(own), len(child.cells), CELL)
+        items = Columns(self.kind, self.data, self._items[own, 0], cells, child, self._items[:0])
+        items.parents = np.repeat(np.arange(len(self)), counts)
+        return items
+
+    def take(self, mask: npt.NDArray[Any]) -> "Columns":
+        """Return some of the events, picked by a mask or by their places."""
+        taken = Columns(self.kind, self.data, self.rows[mask], self._cells[mask], self._shape, self._items)
+        taken.parents = self.parents[mask]
+        return taken
+
+    def _optional(self, path: str) -> list[str]:
+        """Return the members on the way to a member, itself included, that may be absent."""
+        parts = path.split(".")
+        ways = (".".join(parts[:depth]) for depth in range(1, len(parts) + 1))
+        return [way for way in ways if f"{way}?" in self._shape.cells]
+
+
+class Batch(NamedTuple):
+    """A batch of lines: those that fit a shape, by type; and the numbers of the rest, from 0."""
+
+    columns: dict[type[Event], Columns]
+    rest: Integers
+
+
+def read_columns(data: bytes, starts: Integers, ends: Integers, *, wrapped: bool = False) -> Batch:
+    """Match the lines `data[starts[i]:ends[i]]`, without line ends; `wrapped`: each is a CloudEvent."""
+    return _reader(wrapped).read(data, starts, ends)
+
+
+def read_columns_plainly(data: bytes, starts: Integers, ends: Integers, *, wrapped: bool = False) -> Batch:
+    """As `read_columns`, by regular expressions."""
+    return _reader(wrapped).read(data, starts, ends, plainly=True)
+
+
+def split_lines(data: bytes) -> tuple[Integers, Integers]:
+    """Return where lines start and end; each ends with LF, which does not belong to it."""
+    native = load()
+    if native is not None:
+        count = count_lines(data)
+        starts, ends = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int64)
+        native.split_lines(data, ctypes.c_int64(len(data)), *map(pointer, (starts, ends)))
+        return starts, ends
+    ends = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == ord("\n"))
+    return np.concatenate(([0], ends[:-1] + 1)) if len(ends) else ends, ends
+
+
+def count_lines(data: bytes) -> int:
+    """Count the line ends."""
+    native = load()
+    if native is not None:
+        count: int = native.count_lines(data, ctypes.c_int64(len(data)))
+        return count
+    return int(np.count_nonzero(np.frombuffer(data, dtype=np.uint8) == ord("\n")))
+
+
+class _Tables(ctypes.Structure):
+    """`shapes` of `native.c`."""
+
+    _fields_ = (
+        ("pool", ctypes.c_void_p),
+        ("numbers", ctypes.c_void_p),
+        ("choices", ctypes.c_void_p),
+        ("classes", ctypes.c_void_p),
+        ("ops", ctypes.c_void_p),
+        ("shapes", ctypes.c_void_p),
+        ("shape_count", ctypes.c_int64),
+        ("width", ctypes.c_int64),
+        ("item_width", ctypes.c_int64),
+    )
+
+
+class _Reader:
+    """The shapes of the types that were met so far, bare or wrapped; building all of them takes a tenth of a second."""
+
+    def __init__(self, wrapped: bool) -> None:
+        self._wrapped = wrapped
+        self._tables = Tables()
+        self._shapes: list[Shape] = []
+        self._met: set[bytes] = set()
+        self._width = self._item_width = 0
+
+    def read(self, data: bytes, starts: Integers, ends: Integers, *, plainly: bool = False) -> Batch:
+        native = None if plainly else load()
+        while True:
+            found = self._match(native, data, starts, ends)
+            rest = np.flatnonzero(found.shapes == NOWHERE)
+            if not self._meet(data, ends[rest].tolist()):
+                break
+        columns = {}
+        for number in np.unique(found.shapes).tolist():
+            if number == NOWHERE:
+                continue
+            shape = self._shapes[number]
+            rows = np.flatnonzero(found.shapes == number)
+            cells = found.cells if len(rows) == len(found.cells) else found.cells[rows]
+            mine = found.shapes[found.items[:, 0]] == number
+            items = found.items if mine.all() else found.items[mine]
+            columns[shape.kind] = Columns(shape.kind, data, rows, cells, shape, items)
+        return Batch(columns, rest)
+
+    def _meet(self, data: bytes, ends: Iterable[int]) -> bool:
+        """Build the shapes of types that lines end with and that were not met before; tell whether there were any."""
+        # A canonical line ends with "type":"NAME"}
+        names = {data[max(0, end - _NAME_MAX) : end - 2].rpartition(b'"')[2] for end in ends}
+        new = sorted(names & _KINDS.keys() - self._met)
+        self._met.update(new)
+        self._shapes += build_shapes(self._tables, [_KINDS[name] for name in new], wrapped=self._wrapped)
+        self._width = max((len(shape.cells) for shape in self._shapes), default=0)
+        children = [child for shape in self._shapes for child in shape.children.values()]
+        self._item_width = max((len(child.cells) for child in children), default=0)
+        if new:
+            self.__dict__.pop("_native", None)
+            self.__dict__.pop("_patterns", None)
+        return bool(new)
+
+    def _match(self, native: ctypes.CDLL | None, data: bytes, starts: Integers, ends: Integers) -> Found:
+        if native is None:
+            return self._patterns.match(data, starts, ends)
+        starts, ends = (np.ascontiguousarray(places, dtype=np.int64) for places in (starts, ends))
+        assert len(starts) == len(ends)
+        assert not len(starts) or (starts.min() >= 0 and ends.max() <= len(data)), "lines lie within the data"
+        shapes = np.empty(len(starts), dtype=np.int64)
+        cells = np.empty((len(starts), self._width, CELL), dtype=np.int64)
+        room, count = 2 * len(starts) + 1, NOWHERE
+        while count == NOWHERE:
+            room *= 2
+            items = np.empty((room, 2 + self._item_width * CELL), dtype=np.int64)
+            count = native.match_lines(
+                ctypes.byref(self._native),
+                data,
+                *map(pointer, (starts, ends)),
+                ctypes.c_int64(len(starts)),
+                *map(pointer, (shapes, cells, items)),
+                ctypes.c_int64(room),
+            )
+        return Found(shapes, cells, items[:count])
+
+    @cached_property
+    def _native(self) -> _Tables:
+        tables = self._tables
+        ops = [op for shape in self._shapes for op in shape.ops]
+        places, place = [], 0
+        for shape in self._shapes:
+            places.append((place, len(shape.ops), *tables.literal(shape.kind.__name__)))
+            place += len(shape.ops)
+        # Kept as long as the tables that point to them.
+        self._kept = (
+            np.frombuffer(bytes(tables.pool), dtype=np.uint8),
+            np.array(tables.numbers, dtype=np.int64),
+            np.array(tables.choices, dtype=np.int64),
+            np.array(tables.bits(), dtype=np.uint16),
+            np.array(ops, dtype=np.int32),
+            np.array(places, dtype=np.int64),
+        )
+        return _Tables(*map(pointer, self._kept), len(self._shapes), self._width, self._item_width)
+
+    @cached_property
+    def _patterns(self) -> Patterns:
+        return Patterns(self._tables, self._shapes, self._width, self._item_width)
+
+
+def _split(text: AnyStr, end: AnyStr, count: int) -> list[AnyStr]:
+    """Split joined texts; those that are all the same become one object."""
+    first = text[: text.find(end) + 1]
+    if len(text) == len(first) * count and text.endswith(first) and text == first * count:
+        return [first[:-1]] * count
+    return text.split(end)[:-1]
+
+
+@lru_cache
+def _reader(wrapped: bool) -> _Reader:
+    return _Reader(wrapped)
