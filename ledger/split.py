@@ -9,9 +9,9 @@ The base of the burn is the released gross: not deposits, refunds, stake moves o
 
 from typing import NamedTuple
 
-from ledger.bps import BPS, cut
+from ledger.bps import BPS, Integers, cut, cut_many
 
-__all__ = ["Split", "split_gross"]
+__all__ = ["Split", "SplitMany", "split_gross", "split_many"]
 
 
 class Split(NamedTuple):
@@ -22,9 +22,24 @@ class Split(NamedTuple):
     net: int
 
 
+class SplitMany(NamedTuple):
+    """The parts of many grosses, base units, a row each."""
+
+    burn: Integers
+    fee: Integers
+    net: Integers
+
+
 def split_gross(gross: int, burn_bps: int, fee_bps: int) -> Split:
     """Split a gross ≥ 0; burn + fee + net = gross. Needs burn_bps + fee_bps < 10,000."""
     assert burn_bps + fee_bps < BPS
     burn = cut(gross, burn_bps).part
     fee = cut(gross, fee_bps).part
     return Split(burn, fee, gross - burn - fee)
+
+
+def split_many(gross: Integers, burn_bps: int, fee_bps: int) -> SplitMany:
+    """Split each gross in 0 … 2^63 - 1, as `split_gross` does."""
+    assert burn_bps + fee_bps < BPS
+    burn, fee = cut_many(gross, burn_bps), cut_many(gross, fee_bps)
+    return SplitMany(burn, fee, gross - burn - fee)
