@@ -13,11 +13,14 @@ has *passed* T has done everything up to and at T:
     a lane passes T         once the hub has passed T − `return_seconds`, so that it knows all verdicts due by T
 """
 
-from events.instant import MICROSECONDS, day_of
+import numpy as np
+
+from events.instant import DAY, MICROSECONDS, day_of
+from ledger.bps import Integers
 from ledger.epoch import closes_at
 from ledger.parameters import Parameters
 
-__all__ = ["cut_behind", "effective_time"]
+__all__ = ["cut_behind", "cuts_behind", "effective_time"]
 
 
 def effective_time(occurred_at: int, network_time: int) -> int:
@@ -37,3 +40,15 @@ def cut_behind(time: int, parameters: Parameters) -> int:
         return (time // width + 1) * width
     epoch = day_of(time - rules.grace_seconds * MICROSECONDS)
     return min((time // width + 1) * width, closes_at(epoch, rules.grace_seconds))
+
+
+def cuts_behind(times: Integers, parameters: Parameters) -> Integers:
+    """Return the first cut behind each time, as `cut_behind` does."""
+    rules = parameters.epoch
+    width = rules.cut_seconds * MICROSECONDS
+    cuts: Integers = (times // width + 1) * width
+    if rules.grace_seconds % rules.cut_seconds == 0:
+        return cuts
+    grace = rules.grace_seconds * MICROSECONDS
+    closes: Integers = ((times - grace) // DAY + 1) * DAY + grace
+    return np.minimum(cuts, closes)

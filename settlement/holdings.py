@@ -3,17 +3,18 @@
     holds ≥ 0    for every (account, vault), after every decision, but for the two that lanes move as well or that are
                  negative by nature: `external`, whose floor holds over all ledgers, and `supply:issued`
 
-Only what is not zero is kept.
+Only what is not zero is kept. What lanes credited is pulled in account by account, as each is asked for.
 """
 
 from collections import defaultdict
 from collections.abc import Mapping
 
 from events.event import Decision
-from ledger.accounts import EXTERNAL, SUPPLY_ISSUED, VAULT_STAKE
+from ledger.accounts import EXTERNAL, SUPPLY_ISSUED, VAULT_ESCROW, VAULT_STAKE
 from ledger.entry import Side
 from ledger.errors import LedgerInvariantBroken
 from ledger.post import post
+from settlement.credits import Credits
 
 __all__ = ["Holdings"]
 
@@ -23,10 +24,11 @@ _BOTTOMLESS = {EXTERNAL, SUPPLY_ISSUED}
 class Holdings:
     """Base units of the network's asset by account and vault."""
 
-    __slots__ = ("_held",)
+    __slots__ = ("_credits", "_held")
 
-    def __init__(self) -> None:
-        """Begin with nothing."""
+    def __init__(self, credits: Credits) -> None:
+        """Begin with nothing but what lanes will have credited."""
+        self._credits = credits
         self._held: defaultdict[str, dict[str, int]] = defaultdict(dict)
 
     def fold(self, decision: Decision) -> None:
@@ -35,6 +37,7 @@ class Holdings:
         if entry is None:
             return
         for posting in entry.postings:
+            self._pull(posting.account)
             self._add(
                 posting.account, posting.vault, posting.amount if posting.side is Side.CREDIT else -posting.amount
             )
@@ -45,20 +48,22 @@ class Holdings:
                     f"{posting.account} in {posting.vault or 'no vault'} would stand at {held} base units"
                 )
 
-    def credit(self, account: str, vault: str, amount: int) -> None:
-        """Add what a lane has credited."""
-        assert amount >= 0
-        self._add(account, vault, amount)
-
     def held(self, account: str, vault: str = VAULT_STAKE) -> int:
         """Return what an account holds in a vault."""
+        self._pull(account)
         held = self._held.get(account)
         return 0 if held is None else held.get(vault, 0)
 
     def vaults(self, account: str) -> Mapping[str, int]:
         """Return what an account holds, by vault, in the order of vaults."""
+        self._pull(account)
         held = self._held.get(account, {})
         return {vault: held[vault] for vault in sorted(held)}
+
+    def _pull(self, account: str) -> None:
+        amount = self._credits.pull(account)
+        if amount:
+            self._add(account, VAULT_ESCROW, amount)
 
     def _add(self, account: str, vault: str, amount: int) -> None:
         held = self._held[account]

@@ -13,13 +13,14 @@ and then closes the epoch that closes at its time. A window or a ticket whose ti
 its rank is over, waits for the next.
 """
 
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable
 from heapq import heappop, heappush
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
-import msgspec
+import numpy as np
 
+from events.columns import Columns
 from events.decisions import (
     AllocatedLine,
     GenesisAllocated,
@@ -29,7 +30,7 @@ from events.decisions import (
     SlashEvidenced,
     WithdrawalAccepted,
 )
-from events.event import Event, Fact
+from events.event import Decision, Event, Fact
 from events.facts import ChainFactDeclared, GenesisDeclared
 from events.instant import day_of, parse_instant
 from events.orders import PayoutKeyChanged, RebondOrdered, SlashDisputeFiled, SlashReportFiled, UnstakeOrdered
@@ -42,44 +43,27 @@ from events.participants import (
     ValidatorRegistered,
 )
 from events.refusal import Refusal
-from ledger.accounts import BURN_PENDING, FEE_ACCRUED, VAULT_ESCROW, payable, payable_supplier
+from ledger.accounts import payable
 from ledger.epoch import closes_at
 from ledger.genesis import allocate_genesis
 from ledger.parameters import Parameters
 from settlement.cases import Cases
 from settlement.closing import Closed, Closing
-from settlement.cuts import cut_behind
+from settlement.cuts import cut_behind, cuts_behind
 from settlement.declared import Declared
 from settlement.hub_writer import Cause, HubWriter
 from settlement.intake import Accepted
 from settlement.orders import OrderBook
+from settlement.output import Decided
 from settlement.participants import Participants
 
-__all__ = ["Heard", "Hub", "Settled"]
+__all__ = ["HEARD", "Hub"]
 
 WINDOWS, SLASHES, TICKETS = 3, 4, 5
 
 
-class _Net(msgspec.Struct, frozen=True, gc=False):
-    node: str
-    burn: str
-    fee: str
-    net: str
-
-
-class _Nets(msgspec.Struct, frozen=True, gc=False):
-    lines: tuple[_Net, ...]
-
-
-class Settled(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="JobSettled"):
-    """What the hub needs of a `JobSettled`; there are as many of them as jobs, and the rest takes long to decode."""
-
-    occurred_at: str
-    data: _Nets
-
-
-Heard = Settled | WithdrawalAccepted | SlashEvidenced | LaneEpochClosed
-_heard_decoder = msgspec.json.Decoder[Heard](Heard)
+HEARD: tuple[type[Decision], ...] = (WithdrawalAccepted, SlashEvidenced, LaneEpochClosed)
+"""The decisions of lanes that the hub hears one by one."""
 
 
 class _Item(NamedTuple):
@@ -95,19 +79,7 @@ class _Item(NamedTuple):
 
 
 class Hub:
-    """The hub's decisions; methods return canonical lines in the order of the log."""
-
-    # The decisions of lanes that `take_decision` is told of.
-    wants: ClassVar[tuple[bytes, ...]] = tuple(
-        b'"type":"%b"' % kind.__name__.encode()
-        for kind in (JobSettled, WithdrawalAccepted, SlashEvidenced, LaneEpochClosed)
-    )
-
-    @staticmethod
-    def decode(line: bytes) -> Heard:
-        """Read one of the decisions that `wants` picks; its bytes are known to be right."""
-        heard: Heard = _heard_decoder.decode(line)
-        return heard
+    """The hub's decisions; methods return them in the order of the log."""
 
     def __init__(self, lanes: int, parameters: Parameters, params_hash: str) -> None:
         """Begin before the genesis, for a fixed number of lanes."""
@@ -116,8 +88,6 @@ class Hub:
         self._closed: list[deque[Closed]] = [deque() for _ in range(lanes)]
         self._waiting: list[_Item] = []
         self._rank = 0
-        # What lanes have credited in escrow: by cut, then by account.
-        self._credits: defaultdict[int, defaultdict[str, int]] = defaultdict(lambda: defaultdict(int))
         self._writer = writer = HubWriter(params_hash, day_of(self._launched_at))
         self._orders = OrderBook(parameters.chain.cluster)
         self._participants = people = Participants(parameters, writer, self._orders, self._await_ticket)
@@ -145,7 +115,7 @@ class Hub:
         }
         self._timers: dict[int, Callable[[str], None]] = {WINDOWS: cases.end, TICKETS: people.mature}
 
-    def open_books(self, genesis: GenesisDeclared) -> list[bytes]:
+    def open_books(self, genesis: GenesisDeclared) -> Decided:
         """Allocate the first supply."""
         asset = self._parameters.unit.asset
         lines = allocate_genesis(self._parameters)
@@ -170,24 +140,26 @@ class Hub:
             item = _Item(cut, rank, time, fact.id, event=fact, effective=effective, late=accepted.late)
             heappush(self._waiting, item)
 
-    def refuse_unreadable(self, position: str, refusal: Refusal) -> list[bytes]:
+    def refuse_unreadable(self, position: str, refusal: Refusal) -> Decided:
         """Answer a line that intake refuses although it stands in the hub's facts; it has no time of its own."""
         self._writer.refuse_unreadable(position, refusal)
         return self._writer.give()
 
-    def take_decision(self, decision: Heard | JobSettled, effective: int, size: int) -> None:
+    def take_settled(self, settled: Columns, network_time: int) -> None:
+        """Hear what a lane settled, of whose log the record says this network time."""
+        times = np.maximum(settled.numbers("occurred_at"), max(network_time, self._launched_at))
+        lines = settled.items("data.lines")
+        self._writer.credits.add_many(cuts_behind(times, self._parameters)[lines.parents], lines)
+
+    def take_decision(self, decision: Decision, effective: int, size: int) -> None:
         """Hear what a lane decided; `size` is the lane's position behind that event."""
-        if isinstance(decision, Settled | JobSettled):
-            credits = self._credits[self._cut_for(effective)]
-            for line in decision.data.lines:
-                credits[payable_supplier(line.node)] += int(line.net)
-                credits[BURN_PENDING] += int(line.burn)
-                credits[FEE_ACCRUED] += int(line.fee)
+        cut = self._cut_for(effective)
+        if isinstance(decision, JobSettled):
+            self._writer.credits.add_settled(cut, decision.data)
         elif isinstance(decision, WithdrawalAccepted):
-            account = payable("withdrawal", decision.subject)
-            self._credits[self._cut_for(effective)][account] += int(decision.data.amount)
+            self._writer.credits.add(cut, payable("withdrawal", decision.subject), int(decision.data.amount))
         elif isinstance(decision, SlashEvidenced):
-            cut, time = self._cut_for(effective), parse_instant(decision.occurred_at)
+            time = parse_instant(decision.occurred_at)
             heappush(self._waiting, _Item(cut, SLASHES, time, decision.id, decision, effective))
         else:
             assert isinstance(decision, LaneEpochClosed)
@@ -200,11 +172,12 @@ class Hub:
             cut = min(cut, self._waiting[0].cut)
         return cut if cut <= limit else None
 
-    def cut(self, time: int) -> list[bytes]:
+    def cut(self, time: int) -> Decided:
         """Decide at a cut that all lanes have passed. Raises: LedgerInvariantBroken."""
         assert time > self._writer.cut
         self._writer.cut = time
-        self._collect(time)
+        # The cuts in between had nothing else to do.
+        self._writer.credits.collect(time)
         self._cases.begin_cut()
         while self._waiting and self._waiting[0].cut <= time:
             item = heappop(self._waiting)
@@ -236,12 +209,6 @@ class Hub:
 
     def _closes_at(self) -> int:
         return closes_at(self._writer.oldest_open, self._parameters.epoch.grace_seconds)
-
-    def _collect(self, time: int) -> None:
-        """Add what lanes credited before a cut; the cuts in between had nothing else to do."""
-        for cut in [cut for cut in self._credits if cut <= time]:
-            for account, amount in self._credits.pop(cut).items():
-                self._writer.holdings.credit(account, VAULT_ESCROW, amount)
 
     def _cut_for(self, effective: int) -> int:
         """Return the cut that takes what is effective at a time."""

@@ -6,14 +6,16 @@ epoch = that of the day on which it occurred, while it is open (D14)
 
 from typing import Any, NamedTuple
 
-from events.codec import encode
+from events.codec import encode_lines
 from events.decisions import DecisionRefused, DecisionRefusedData
-from events.event import Fact, decision_id
+from events.event import Decision, Fact, decision_id
 from events.instant import format_instant
 from events.refusal import Refusal
 from ledger.epoch import closes_at, epoch_for
+from settlement.credits import Credits
 from settlement.holdings import Holdings
 from settlement.lane_writer import SOURCE
+from settlement.output import Decided
 from settlement.timekeeper import BEFORE_TIME
 
 __all__ = ["Cause", "HubWriter"]
@@ -28,19 +30,20 @@ class Cause(NamedTuple):
 
 
 class HubWriter:
-    """Writes the hub's decisions and keeps what they leave in each account.
+    """Writes the hub's decisions and keeps what they, and what lanes credit, leave in each account.
 
     `cut` is the time of the present cut, `oldest_open` the oldest epoch that is not closed.
     """
 
     def __init__(self, params_hash: str, oldest_open: int) -> None:
         """Begin without a decision."""
-        self.holdings = Holdings()
+        self.credits = Credits()
+        self.holdings = Holdings(self.credits)
         self.cut = BEFORE_TIME
         self.oldest_open = oldest_open
         self._params_hash = params_hash
         self._cause = Cause(BEFORE_TIME)
-        self._lines: list[bytes] = []
+        self._decided: list[Decision] = []
 
     def because(self, cause: Cause) -> None:
         """Name the cause of what is written from now on."""
@@ -65,10 +68,10 @@ class HubWriter:
         began_at = closes_at(self.oldest_open - 1, 0)
         self._write(DecisionRefused, position, "intake", data, Cause(began_at), self.oldest_open)
 
-    def give(self) -> list[bytes]:
-        """Hand over what was written since the last time."""
-        lines, self._lines = self._lines, []
-        return lines
+    def give(self) -> Decided:
+        """Hand over what was decided since the last time."""
+        decided, self._decided = self._decided, []
+        return Decided(encode_lines(decided))
 
     def _write(self, kind: type[Any], key: str, subject: str, data: Any, cause: Cause, epoch: int) -> None:
         decision = kind(
@@ -85,4 +88,4 @@ class HubWriter:
             data=data,
         )
         self.holdings.fold(decision)
-        self._lines.append(encode(decision))
+        self._decided.append(decision)

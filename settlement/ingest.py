@@ -11,25 +11,36 @@ completes it: what a partition has is a duplicate there, what it has not is acce
 
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from hashlib import sha256
+from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from events.cloudevents import Envelope, open_envelope, unwrap
 from events.codec import canonicalise, decode, encode
+from events.columns import Integers, read_columns
 from events.event import Event, Fact, fact_id
 from events.facts import RecordRefused, RecordRefusedData
+from events.hashing import join_texts
 from events.killpoints import reach
 from events.log import Log
-from events.record import Packer
+from events.record import Bodies, Record
 from events.refusal import Reason, Refusal
-from settlement.intake import INTAKE, Accepted, Duplicate, Intake, Known, Verdict, key_of
-from settlement.lines import LINE_BYTES_MAX, Line
-from settlement.routing import HUB_PARTITION, partitions_of, route
+from settlement.heads import Heads
+from settlement.intake import INTAKE, Accepted, Duplicate, Intake, Known, Run, Verdict, key_of, parts, seen_before
+from settlement.lines import LINE_BYTES_MAX, Chunk, Line
+from settlement.remembered import open_intake, seal_intake
+from settlement.routing import HUB, HUB_PARTITION, partitions_of, place_many, route
 
 __all__ = ["RAW_BYTES_MAX", "Partitions", "Receipt", "RefusedLine", "ingest", "ingest_whole"]
 
 # Of a refused line this much is kept; a longer one is told by its length and digest.
 RAW_BYTES_MAX = 49_152
+# The place of a line that is in no partition: judged alone, or a duplicate.
+NOWHERE = -2
 Now = Callable[[], str]
 Positions = tuple[tuple[str, int], ...]
 
@@ -59,14 +70,19 @@ class Receipt(NamedTuple):
 class Partitions:
     """All partitions of the facts, open for ingest, each with the intake that has seen it whole."""
 
-    def __init__(self, logs: Sequence[Log]) -> None:
-        """Take the lanes' partitions in order, then the hub's; read them."""
+    def __init__(self, logs: Sequence[Log], cache: Path | None = None) -> None:
+        """Take the lanes' partitions in order, then the hub's; read what a cache does not tell. Raises: OSError."""
         self.lanes = len(logs) - 1
         self.logs = {log.name: log for log in logs}
         assert tuple(self.logs) == partitions_of(self.lanes)
-        self.intakes = {name: Intake() for name in self.logs}
+        self.intakes = {name: open_intake(cache and cache / name, log) for name, log in self.logs.items()}
         for name, log in self.logs.items():
             _catch_up(self.intakes[name], log)
+
+    def seal(self) -> None:
+        """Let a later session go on from here. Everything that was taken in is in the logs. Raises: OSError."""
+        for name, log in self.logs.items():
+            seal_intake(self.intakes[name], log)
 
     def positions(self) -> Positions:
         """Return how much of each partition there is."""
@@ -80,68 +96,160 @@ class Partitions:
 
 
 def _catch_up(intake: Intake, facts: Log) -> None:
-    for record in facts.read(0):
-        read = [decode(line) for line in record.lines]
-        known = intake.look_up(read)
-        for sequence, event in enumerate(read, record.sequence + 1):
-            intake.admit(event, sequence, known)
+    for record in facts.read(intake.keys.position):
+        heads = Heads.of(record.batch, record.header.count, partial(_decode_line, record))
+        known: Known = {}
+        for part in intake.runs(heads, known):
+            if isinstance(part, Run):
+                positions = np.arange(part.start, part.end, dtype=np.int64) + record.sequence + 1
+                intake.take_in_many(heads, part.start, part.end, positions)
+            else:
+                event = heads.others.get(part) or _decode_line(record, part)
+                intake.admit(event, record.sequence + 1 + part, known)
 
 
-def ingest(chunks: Iterable[list[Line]], source: str, partitions: Partitions, now: Now) -> Iterator[Receipt]:
+def _decode_line(record: Record, line: int) -> Event | Refusal:
+    return decode(record.lines[line])
+
+
+def ingest(chunks: Iterable[Sequence[Line]], source: str, partitions: Partitions, now: Now) -> Iterator[Receipt]:
     """Append the facts that a source's lines hold, a batch at a time; yield each batch's receipt once it is durable."""
     for chunk in chunks:
         batch = _Batch(partitions)
-        batch.take(chunk, source, now)
+        batch.take(Chunk.of(chunk), source, now)
         reach("ingest.1-checked")
         batch.append(now)
         reach("ingest.2-appended")
         yield batch.receipt()
         reach("ingest.3-acknowledged")
+    partitions.seal()
 
 
-def ingest_whole(chunks: Iterable[list[Line]], source: str, partitions: Partitions, now: Now) -> Receipt:
+def ingest_whole(chunks: Iterable[Sequence[Line]], source: str, partitions: Partitions, now: Now) -> Receipt:
     """Append all lines, once all are judged; where any is refused, none of them."""
     batch = _Batch(partitions)
-    batch.take([line for chunk in chunks for line in chunk], source, now)
+    for chunk in chunks:
+        batch.take(Chunk.of(chunk), source, now)
     if batch.refused:
         return batch.receipt()._replace(accepted=0, duplicates=0)
     batch.append(now)
+    partitions.seal()
     return batch.receipt()
 
 
+class _Read:
+    """A chunk's lines as columns: of each its head, where its event stands, and the number of its partition.
+
+    Lines that are not plain are read one by one, and belong nowhere yet.
+    """
+
+    def __init__(self, chunk: Chunk, lanes: int) -> None:
+        count = len(chunk)
+        self._chunk = chunk
+        self._bytes: dict[int, bytes] = {}
+        batch = read_columns(chunk.data, chunk.starts, chunk.ends, wrapped=True)
+        self.heads = Heads.of(batch, count, self._read_alone)
+        self.places = np.full(count, NOWHERE, dtype=np.int64)
+        self._starts, self._ends = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
+        for columns in batch.columns.values():
+            rows = columns.rows
+            if self.heads.plain[rows].any():
+                self.places[rows] = place_many(columns, lanes)
+                self._starts[rows], self._ends[rows] = columns.span("")
+
+    def event(self, line: int) -> tuple[Event | Refusal, bytes]:
+        """Return a line's event and its canonical bytes."""
+        if line in self._bytes:
+            return self.heads.others[line], self._bytes[line]
+        return _read(self._chunk[line])
+
+    def body(self, lines: Integers) -> tuple[bytes, Integers]:
+        """Return the events' bytes of some lines that are plain, each with its LF, and the places behind those."""
+        starts, ends = self._starts[lines], self._ends[lines]
+        return join_texts(self._chunk.data, starts, ends), np.cumsum(ends - starts + 1)
+
+    def _read_alone(self, line: int) -> Event | Refusal:
+        event, self._bytes[line] = _read(self._chunk[line])
+        return event
+
+
 class _Batch:
-    """A batch: judged line by line, then appended."""
+    """A batch: judged run by run and line by line, then appended."""
 
     def __init__(self, partitions: Partitions) -> None:
         self.refused: list[RefusedLine] = []
         self._partitions = partitions
-        self._packers = {name: Packer(log.end()) for name, log in partitions.logs.items()}
+        self._bodies = {name: Bodies(log.end()) for name, log in partitions.logs.items()}
         self._known: dict[str, Known] = {}
         self._lines = self._duplicates = 0
 
-    def take(self, chunk: list[Line], source: str, now: Now) -> None:
+    def take(self, chunk: Chunk, source: str, now: Now) -> None:
         """Judge lines; keep what is accepted, and a record of each that is refused, for `append`."""
-        read = [_read(line) for line in chunk]
-        keys = [key_of(event) for event, _ in read if isinstance(event, Event)]
-        self._known = {name: intake.keys.find(keys) for name, intake in self._partitions.intakes.items()}
+        read = _Read(chunk, self._partitions.lanes)
         self._lines += len(chunk)
-        for line, (event, data) in zip(chunk, read, strict=True):
-            verdict = self._admit(event, data)
+        alone = self._look_up(read)
+        for part in parts(alone, partial(self._reach, read)):
+            if isinstance(part, range):
+                self._take_run(read, part)
+                continue
+            verdict = self._admit(*read.event(part))
             if isinstance(verdict, Duplicate):
                 self._duplicates += 1
             elif isinstance(verdict, Refusal):
+                line = chunk[part]
                 self.refused.append(RefusedLine(line.number, verdict))
                 self._keep(_refusal_fact(line, source, verdict, now()))
 
+    def _look_up(self, read: _Read) -> npt.NDArray[np.bool_]:
+        """Find what was seen before; tell which lines must be judged one by one.
+
+        What says the same again stays in its run, and belongs nowhere.
+        """
+        heads = read.heads
+        alone = heads.alone()
+        seen, again = np.zeros_like(alone), np.zeros_like(alone)
+        for name, place, intake in self._intakes():
+            found = intake.keys.find_many(heads.keys)
+            self._known[name] = seen_before(heads, found)
+            seen |= found.at >= 0
+            here = (found.at >= 0) & (read.places == place)
+            again[here] = (found.content[here] == heads.contents[here]).all(axis=1)
+        read.places[again] = NOWHERE
+        return alone | (seen & ~again)
+
+    def _reach(self, read: _Read, start: int, stop: int) -> int:
+        """Tell how far from a line on all is accepted."""
+        for _, place, intake in self._intakes():
+            lines = start + np.flatnonzero(read.places[start:stop] == place)
+            reached = intake.reach(read.heads, lines) if len(lines) else 0
+            if reached < len(lines):
+                stop = int(lines[reached])
+        return stop
+
+    def _take_run(self, read: _Read, run: range) -> None:
+        """Take in what is accepted, each partition what is for it; count what was seen before."""
+        heads = read.heads
+        self._duplicates += int(np.count_nonzero(read.places[run.start : run.stop] == NOWHERE))
+        for name, place, intake in self._intakes():
+            lines = run.start + np.flatnonzero(read.places[run.start : run.stop] == place)
+            if len(lines):
+                positions = self._bodies[name].add_many(*read.body(lines))
+                intake.keys.add_many(heads.keys[lines], heads.contents[lines], positions)
+
+    def _intakes(self) -> Iterator[tuple[str, int, Intake]]:
+        """Yield each partition's name, its number as `place_many` gives it, and its intake."""
+        for number, (name, intake) in enumerate(self._partitions.intakes.items()):
+            yield name, HUB if name == HUB_PARTITION else number, intake
+
     def append(self, now: Now) -> None:
         """Append to each partition what is for it."""
-        waiting = [(self._partitions.logs[name], packer.batches) for name, packer in self._packers.items()]
-        waiting = [(log, batches) for log, batches in waiting if batches]
-        for number, (log, batches) in enumerate(waiting):
+        waiting = [(self._partitions.logs[name], bodies.join()) for name, bodies in self._bodies.items()]
+        waiting = [(log, bodies) for log, bodies in waiting if bodies]
+        for number, (log, bodies) in enumerate(waiting):
             if number:
                 reach("ingest.1b-partition-appended")
-            for lines in batches:
-                log.append(lines, now())
+            for body in bodies:
+                log.append(body, now())
 
     def receipt(self) -> Receipt:
         """Return the acknowledgement."""
@@ -182,7 +290,7 @@ class _Batch:
         return self._partitions.intakes[name].judge(event, self._known[name].get(key))
 
     def _accept(self, name: str, fact: Fact, key: bytes, data: bytes) -> None:
-        position = self._packers[name].add(data)
+        position = self._bodies[name].add(data)
         self._known[name][key] = self._partitions.intakes[name].take_in(fact, key, position)
 
     def _keep(self, kept: RecordRefused) -> None:

@@ -9,26 +9,32 @@ checks is fixed:
 Same key, same type, subject and data: a duplicate, which changes nothing. Same key, other content: `key_conflict`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
+from functools import partial
 from hashlib import sha256
 from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from events.codec import encode_json
 from events.event import Event, Fact, fact_id
 from events.facts import GenesisDeclared, RecordRefused, StreamMarked, StreamRegistered
 from events.instant import DAY, MICROSECONDS, parse_instant
 from events.refusal import Reason, Refusal
+from ledger.bps import Integers
 from ledger.errors import ParametersInvalid
 from ledger.parameters import Parameters, parameters_from_json, parameters_hash
-from settlement.keys import KeyIndex, Seen
-from settlement.timekeeper import Timekeeper
+from settlement.heads import INTAKE, Heads
+from settlement.keys import Found, KeyIndex, Seen
+from settlement.timekeeper import BEFORE_TIME, Timekeeper
 
-__all__ = ["INTAKE", "SINCE_DAYS_MAX", "Accepted", "Duplicate", "Intake", "Known", "Verdict"]
+__all__ = ["INTAKE", "SINCE_DAYS_MAX", "Accepted", "Duplicate", "Intake", "Known", "Run", "Verdict"]
 
 # A stream may begin at most this far behind network time or the launch: each day in between is an epoch to close.
 SINCE_DAYS_MAX = 3_660
-# The source of what intake itself records; nobody else's, lest a key be taken before a refusal needs it.
-INTAKE = "intake"
+# Shorter runs are judged one by one.
+RUN_MIN = 8
 
 
 class Accepted(NamedTuple):
@@ -45,6 +51,14 @@ class Duplicate(NamedTuple):
     position: int
 
 
+class Run(NamedTuple):
+    """The lines [start, end) of a batch, all accepted; `late` says which came behind their stream's mark."""
+
+    start: int
+    end: int
+    late: npt.NDArray[np.bool_]
+
+
 Verdict = Accepted | Duplicate | Refusal
 Known = dict[bytes, Seen]
 
@@ -52,16 +66,12 @@ Known = dict[bytes, Seen]
 class Intake:
     """The state that intake depends on: keys, marks and the parameter set of one partition."""
 
-    def __init__(self) -> None:
-        """Begin before the first fact."""
-        self.keys = KeyIndex()
+    def __init__(self, keys: KeyIndex | None = None) -> None:
+        """Begin before the first fact, unless with what is known of some."""
+        self.keys = KeyIndex() if keys is None else keys
         self.time = Timekeeper()
         self.parameters: Parameters | None = None
         self.params_hash = ""
-
-    def look_up(self, read: Sequence[Event | Refusal]) -> Known:
-        """Find which keys of a batch were seen before, for `admit`."""
-        return self.keys.find(key_of(event) for event in read if isinstance(event, Event))
 
     def admit(self, event: Event | Refusal, position: int, known: Known) -> Verdict:
         """Judge one event of a batch (or pass on the refusal of decoding); take it in at its position if accepted."""
@@ -72,6 +82,40 @@ class Intake:
         if isinstance(verdict, Accepted):
             known[key] = self.take_in(verdict.fact, key, position)
         return verdict
+
+    def runs(self, heads: Heads, known: Known) -> Iterator[Run | int]:
+        """Part a batch into runs of lines that are accepted, to be taken in, and lines that must be judged one by one.
+
+        `known` gets what those need to know. It goes on only when what it has yielded was taken in, since marks count
+        for what follows them.
+        """
+        found = self.keys.find_many(heads.keys)
+        known.update(seen_before(heads, found))
+        reach = partial(self._reach_between, heads)
+        for part in parts(heads.alone() | (found.at >= 0), reach):
+            yield part if isinstance(part, int) else Run(part.start, part.stop, self._late(heads, part))
+
+    def take_in_many(self, heads: Heads, start: int, end: int, positions: Integers) -> None:
+        """Take in a run, each fact at its position."""
+        self.keys.add_many(heads.keys[start:end], heads.contents[start:end], positions)
+
+    def reach(self, heads: Heads, lines: Integers) -> int:
+        """Count how many of some lines, from the first on, have a registered stream and are not too far ahead."""
+        if self.parameters is None:
+            return 0
+        marks, horizon = self.time.marks, self.parameters.epoch.horizon_seconds * MICROSECONDS
+        latest = np.array([marks[name] + horizon if name in marks else BEFORE_TIME for name in heads.names])
+        beyond = heads.occurred_at[lines] > latest[heads.streams[lines]]
+        return int(beyond.argmax()) if beyond.any() else len(lines)
+
+    def _reach_between(self, heads: Heads, start: int, stop: int) -> int:
+        return start + self.reach(heads, np.arange(start, stop))
+
+    def _late(self, heads: Heads, run: range) -> npt.NDArray[np.bool_]:
+        marks = np.array([self.time.marks.get(name, BEFORE_TIME) for name in heads.names])
+        lines = slice(run.start, run.stop)
+        late: npt.NDArray[np.bool_] = heads.occurred_at[lines] < marks[heads.streams[lines]]
+        return late
 
     def judge(self, event: Event, seen: Seen | None) -> Verdict:
         """Judge one event, of whose key this was `seen` before; take nothing in."""
@@ -144,6 +188,34 @@ class Intake:
             self.parameters = parameters_from_json(fact.data.parameters)
             self.params_hash = fact.data.params_hash
         return seen
+
+
+def parts(alone: npt.NDArray[np.bool_], reach: Callable[[int, int], int]) -> Iterator[range | int]:
+    """Part lines into runs, none of them alone, and lines that are judged one by one.
+
+    `reach` tells how far a run goes from a line on, given where it must end; it is asked when the run begins.
+    """
+    at, count = 0, len(alone)
+    for stop in [*np.flatnonzero(alone).tolist(), count]:
+        while at < stop:
+            end = reach(at, stop)
+            if end - at < RUN_MIN:
+                end = max(end, at + 1)
+                yield from range(at, end)
+            else:
+                yield range(at, end)
+            at = end
+        if stop < count:
+            yield stop
+        at = stop + 1
+
+
+def seen_before(heads: Heads, found: Found) -> Known:
+    """Return what was found of a batch's keys."""
+    return {
+        heads.keys[line].tobytes(): Seen(int(found.at[line]), found.content[line].tobytes())
+        for line in np.flatnonzero(found.at >= 0).tolist()
+    }
 
 
 def key_of(event: Event) -> bytes:

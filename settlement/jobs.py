@@ -10,11 +10,13 @@ from collections.abc import Iterable
 from hashlib import sha256
 
 import msgspec
+import numpy as np
 
 from events.decisions import AgreedLine, DutyCount, Hold, JobSettled
 from events.event import Decision
 from events.facts import Quote
 from events.refusal import Reason, Refusal
+from settlement.keys import KeySet
 from settlement.proof import Proof
 
 __all__ = ["EpochSum", "Job", "LaneState", "Spend", "Withheld"]
@@ -101,7 +103,10 @@ class Withheld(msgspec.Struct):
 
 
 class EpochSum(msgspec.Struct):
-    """An open epoch: base units that the lane credited, leaf hashes of its decisions, counts of duties by validator."""
+    """An open epoch: base units that the lane credited, leaf hashes of its decisions, counts of duties by validator.
+
+    `leaves`: hashes of 32 bytes, one after another, in parts of any length.
+    """
 
     fee: int = 0
     burn: int = 0
@@ -116,6 +121,17 @@ class EpochSum(msgspec.Struct):
             for line in decision.data.lines:
                 self.fee += int(line.fee)
                 self.burn += int(line.burn)
+
+    def include_many(self, leaves: bytes, fee: int, burn: int) -> None:
+        """Count many decisions of the epoch at once."""
+        self.leaves.append(leaves)
+        self.fee += fee
+        self.burn += burn
+
+    def digest(self) -> tuple[str, int]:
+        """Return the SHA-256 over the sorted leaf hashes, and how many there are."""
+        leaves = np.sort(np.frombuffer(b"".join(self.leaves), dtype="S32"))
+        return sha256(leaves.tobytes()).hexdigest(), len(leaves)
 
     def assign(self, validators: Iterable[str]) -> None:
         """Count a duty of each."""
@@ -145,7 +161,7 @@ class LaneState(msgspec.Struct):
     oldest_open: int
     available: dict[str, int] = {}
     jobs: dict[tuple[str, str], Job] = {}
-    closed: set[bytes] = set()
+    closed: KeySet = msgspec.field(default_factory=KeySet)
     ended: dict[tuple[str, str], Job] = {}
     spends: dict[tuple[str, str], Spend] = {}
     waiting: dict[str, Withheld] = {}
@@ -158,7 +174,7 @@ class LaneState(msgspec.Struct):
 
     def knows_job(self, consumer: str, job_id: str) -> bool:
         """Tell whether a consumer's job is open or was closed."""
-        return (consumer, job_id) in self.jobs or _digest(consumer, job_id) in self.closed
+        return (consumer, job_id) in self.jobs or self.closed.has(_digest(consumer, job_id))
 
     def find(self, consumer: str, job_id: str) -> Job | Refusal:
         """Find an open job of a consumer's."""

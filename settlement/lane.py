@@ -59,6 +59,7 @@ from settlement.intake import Accepted
 from settlement.jobs import Job, LaneState, Spend, Withheld
 from settlement.lane_writer import SOURCE, LaneWriter
 from settlement.orders import OrderBook
+from settlement.output import Decided
 from settlement.proving import Proving
 from settlement.release import Parted, part_lines, price_lines
 from settlement.timekeeper import BEFORE_TIME
@@ -67,7 +68,7 @@ __all__ = ["SOURCE", "Lane"]
 
 
 class Lane:
-    """One lane's decisions. `take` and `stop_at` return canonical lines in the order of the log.
+    """One lane's decisions, in the order of the log.
 
     Between two network times the settler asks for each `next_stop` in turn and makes it by `stop_at`.
     """
@@ -79,27 +80,35 @@ class Lane:
         self._parameters = parameters
         self._params_hash = params_hash
         self._asset = parameters.unit.asset
-        self._writer = LaneWriter(number, self._asset, params_hash, self.state)
-        self._proving = Proving(self.state, self._writer)
+        self.writer = LaneWriter(number, self._asset, params_hash, self.state)
+        self._proving = Proving(self.state, self.writer)
         self._orders = OrderBook(parameters.chain.cluster)
         self._network_time = BEFORE_TIME
         # Verdicts on nodes: when each is due, its case, its id, whether it upholds the case.
         self._returns: list[tuple[int, str, str, bool]] = []
 
-    def take(self, accepted: Accepted, network_time: int) -> list[bytes]:
+    def take(self, accepted: Accepted, network_time: int) -> Decided:
         """Decide on a fact that came when the partition's network time was this."""
+        self.decide(accepted, network_time)
+        return self.give()
+
+    def decide(self, accepted: Accepted, network_time: int) -> None:
+        """Decide, and leave what was decided for `give`."""
         handler = _HANDLERS.get(type(accepted.fact))
         if handler is not None:
             self._network_time = network_time
             refusal = handler(self, accepted, accepted.fact)
             if refusal is not None:
-                self._writer.refuse(accepted, refusal)
-        return self._writer.give()
+                self.writer.refuse(accepted, refusal)
 
-    def refuse_unreadable(self, position: str, refusal: Refusal) -> list[bytes]:
+    def give(self) -> Decided:
+        """Hand over what was decided."""
+        return self.writer.give()
+
+    def refuse_unreadable(self, position: str, refusal: Refusal) -> Decided:
         """Answer a line that intake refuses although it stands in the facts log."""
-        self._writer.refuse_unreadable(position, refusal)
-        return self._writer.give()
+        self.writer.refuse_unreadable(position, refusal)
+        return self.writer.give()
 
     def hear(self, verdict: Decision, due: int) -> None:
         """Keep a verdict of the hub until network time passes `due`; any lane hears all verdicts, in any order."""
@@ -114,18 +123,19 @@ class Lane:
             stop = min(stop, self._returns[0][0])
         return stop if stop <= limit else None
 
-    def stop_at(self, time: int) -> list[bytes]:
+    def stop_at(self, time: int) -> Decided:
         """Carry out the returns due at a time, then close the epoch that closes then."""
         while self._returns and self._returns[0][0] <= time:
             _, case, verdict_id, upheld = heappop(self._returns)
             self._carry_out(time, case, verdict_id, upheld)
+        carried_out = self.give()
         grace_seconds = self._parameters.epoch.grace_seconds
         if closes_at(self.state.oldest_open, grace_seconds) == time:
-            self._writer.close_epoch(self.state.oldest_open, grace_seconds)
+            self.writer.close_epoch(self.state.oldest_open, grace_seconds)
             self.state.oldest_open += 1
             self.state.forget(time)
             self._orders.forget(time)
-        return self._writer.give()
+        return Decided.join((carried_out, self.give()))
 
     # --- handlers: a ladder of refusals, then one decision ---
 
@@ -140,7 +150,7 @@ class Lane:
         if data.effect != "deposit" or data.vault != VAULT_ESCROW or data.lines or data.role or data.to is not None:
             return Refusal(Reason.EFFECT_MALFORMED, f"a deposit lies in {VAULT_ESCROW}, for its subject alone")
         self.state.credit(fact.subject, int(data.amount))
-        self._writer.answer(
+        self.writer.answer(
             accepted,
             DepositCredited,
             # Keys are scoped by their source, ids are not: so each chain fact posts once.
@@ -162,7 +172,7 @@ class Lane:
         if refusal := self._debit(fact.subject, int(data.amount)):
             return refusal
         withdrawn = WithdrawalAcceptedData(asset=data.asset, amount=data.amount)
-        self._writer.answer(accepted, WithdrawalAccepted, fact.id, withdrawn)
+        self.writer.answer(accepted, WithdrawalAccepted, fact.id, withdrawn)
         return None
 
     def _authorize(self, accepted: Accepted, fact: SpendAuthorized) -> Refusal | None:
@@ -228,7 +238,7 @@ class Lane:
             consumer=job.consumer,
             holds=holds,
         )
-        self._writer.answer(accepted, EscrowFunded, decision_key(job.consumer, fact.subject, data.attempt), funded)
+        self.writer.answer(accepted, EscrowFunded, decision_key(job.consumer, fact.subject, data.attempt), funded)
         return None
 
     def _usage(self, accepted: Accepted, fact: UsageMetered) -> Refusal | None:
@@ -408,7 +418,7 @@ class Lane:
             waiting=waiting,
         )
         # The 1 counts the settlements of the attempt: a line that waits for a verdict is settled by a later one.
-        self._writer.answer(accepted, JobSettled, decision_key(job.consumer, job_id, job.attempt, 1), settled)
+        self.writer.answer(accepted, JobSettled, decision_key(job.consumer, job_id, job.attempt, 1), settled)
         self._close(accepted, job_id, job)
 
     def _part(self, job_id: str, job: Job, lines: tuple[AgreedLine, ...]) -> Parted:
@@ -442,7 +452,7 @@ class Lane:
             refund=str(refund),
         )
         key = decision_key(withheld.consumer, withheld.job, withheld.attempt, withheld.settlements)
-        self._writer.carry_out(time, verdict_id, JobSettled, key, withheld.job, settled)
+        self.writer.carry_out(time, verdict_id, JobSettled, key, withheld.job, settled)
 
     def _refund(self, accepted: Accepted, job_id: str, job: Job, outcome: Any, cause: str) -> None:
         """Give back what is held; an attempt may end so, and the job with it."""
@@ -455,7 +465,7 @@ class Lane:
             consumer=job.consumer,
             outcome=outcome,
         )
-        self._writer.answer(accepted, JobRefunded, decision_key(job.consumer, job_id, job.attempt, outcome), refunded)
+        self.writer.answer(accepted, JobRefunded, decision_key(job.consumer, job_id, job.attempt, outcome), refunded)
 
     def _close(self, accepted: Accepted, job_id: str, job: Job) -> None:
         """Let a job go; what is known of its proof stays as long as it may be evidence."""

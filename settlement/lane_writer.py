@@ -3,10 +3,12 @@
 id = SHA-256(type | key)        epoch = that of the deciding fact's day, while it is open (D14)
 """
 
-from hashlib import sha256
 from typing import Any
 
-from events.codec import encode
+import numpy as np
+
+from events.codec import encode_lines
+from events.columns import split_lines
 from events.decisions import (
     DecisionRefused,
     DecisionRefusedData,
@@ -15,13 +17,16 @@ from events.decisions import (
     LaneTotal,
 )
 from events.event import Decision, decision_id
+from events.hashing import Digests, hash_leaves
 from events.instant import format_instant
-from events.merkle import leaf_hash
 from events.refusal import Refusal
 from ledger.accounts import VAULT_ESCROW
+from ledger.bps import Integers
 from ledger.epoch import closes_at, epoch_for
+from ledger.sums import add_up
 from settlement.intake import Accepted
 from settlement.jobs import EpochSum, LaneState
+from settlement.output import Decided
 
 __all__ = ["SOURCE", "LaneWriter"]
 
@@ -37,17 +42,23 @@ class LaneWriter:
         self._asset = asset
         self._params_hash = params_hash
         self._state = state
-        self._lines: list[bytes] = []
+        self._decided: list[Decision] = []
 
-    def give(self) -> list[bytes]:
+    def give(self) -> Decided:
         """Hand over what was decided since the last time."""
-        lines, self._lines = self._lines, []
-        return lines
+        decided, self._decided = self._decided, []
+        data = encode_lines(decided)
+        hashes = hash_leaves(data, *split_lines(data))
+        for decision, leaf in zip(decided, hashes, strict=True):
+            # The sums of a close are those of the epoch that it closes.
+            if not isinstance(decision, LaneEpochClosed):
+                self._state.epoch_sum(decision.epoch).include(decision, leaf.tobytes())
+        return Decided(data, hashes)
 
     def answer(self, accepted: Accepted, kind: type[Any], key: str, data: Any, subject: str | None = None) -> None:
         """Write what a fact caused; it is about the fact's subject, unless another is named."""
         fact = accepted.fact
-        self._append(
+        self._decided.append(
             kind(
                 id=decision_id(kind.__name__, key),
                 source=SOURCE,
@@ -74,16 +85,26 @@ class LaneWriter:
         time = closes_at(self._state.oldest_open - 1, 0)
         self._write(DecisionRefused, position, "intake", time, self._state.oldest_open, data)
 
+    def count_many(self, epochs: Integers, leaves: Digests, fee: Integers, burn: Integers) -> None:
+        """Count decisions that were written elsewhere, a row each, in the sums of their epochs."""
+        for epoch in np.unique(epochs).tolist():
+            mine = epochs == epoch
+            at_once = np.zeros(int(mine.sum()), dtype=np.int64)
+            [[fees], [burns]] = (add_up(at_once, amounts[mine], 1) for amounts in (fee, burn))
+            self._state.epoch_sum(epoch).include_many(leaves[mine].tobytes(), fees, burns)
+
     def carry_out(self, time: int, causation_id: str, kind: type[Any], key: str, subject: str, data: Any) -> None:
         """Write what a verdict of the hub caused at a network time."""
         epoch = epoch_for(time, self._state.oldest_open)
         self._write(kind, key, subject, time, epoch, data, causation_id=causation_id)
 
     def close_epoch(self, epoch: int, grace_seconds: int) -> None:
-        """Write the sums of an epoch, which is over for the lane."""
+        """Write the sums of an epoch, which is over for the lane; what was decided before was handed over."""
+        assert not self._decided
         total = self._state.epochs.pop(epoch, None) or EpochSum()
         totals = (LaneTotal(asset=self._asset, vault=VAULT_ESCROW, fee=str(total.fee), burn=str(total.burn)),)
         key = f"{self._number}:{epoch}"
+        digest, events = total.digest()
         closed = LaneEpochClosed(
             id=decision_id("LaneEpochClosed", key),
             source=SOURCE,
@@ -94,19 +115,19 @@ class LaneWriter:
             epoch=epoch,
             params_hash=self._params_hash,
             data=LaneEpochClosedData(
-                digest=sha256(b"".join(sorted(total.leaves))).hexdigest(),
-                events=len(total.leaves),
+                digest=digest,
+                events=events,
                 lane=self._number,
                 totals=totals if total.fee or total.burn else (),
                 duties=total.duties(),
             ),
         )
-        self._lines.append(encode(closed))
+        self._decided.append(closed)
 
     def _write(
         self, kind: type[Any], key: str, subject: str, time: int, epoch: int, data: Any, causation_id: str | None = None
     ) -> None:
-        self._append(
+        self._decided.append(
             kind(
                 id=decision_id(kind.__name__, key),
                 source=SOURCE,
@@ -120,8 +141,3 @@ class LaneWriter:
                 data=data,
             )
         )
-
-    def _append(self, decision: Decision) -> None:
-        line = encode(decision)
-        self._state.epoch_sum(decision.epoch).include(decision, leaf_hash(line))
-        self._lines.append(line)

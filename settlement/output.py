@@ -5,15 +5,20 @@ must be the same bytes; the first that is not is named and stops it.
 """
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple, NoReturn
 
+import numpy as np
+
+from events.columns import count_lines, split_lines
+from events.hashing import Digests
 from events.instant import format_instant
 from events.killpoints import reach
 from events.log import Log
-from events.record import Basis, Record, pack_lines
+from events.record import Basis, Bodies, Record
 from ledger.errors import LedgerInvariantBroken
 from settlement.timekeeper import BEFORE_TIME
 
-__all__ = ["DecisionsDiffer", "Output"]
+__all__ = ["Decided", "DecisionsDiffer", "Output"]
 
 
 class DecisionsDiffer(LedgerInvariantBroken):
@@ -30,6 +35,22 @@ class DecisionsDiffer(LedgerInvariantBroken):
         self.log, self.sequence = log, sequence
 
 
+class Decided(NamedTuple):
+    """Decisions in order: lines, each with its LF, and their leaf hashes where they are known."""
+
+    data: bytes
+    hashes: Digests | None = None
+
+    @staticmethod
+    def join(parts: Sequence["Decided"]) -> "Decided":
+        """Join decisions."""
+        if len(parts) == 1:
+            return parts[0]
+        hashes = [part.hashes for part in parts if part.hashes is not None]
+        data = b"".join([part.data for part in parts])
+        return Decided(data, np.concatenate(hashes) if hashes and len(hashes) == len(parts) else None)
+
+
 class Output:
     """Takes decisions in order; `writable` says whether new ones may be appended."""
 
@@ -42,23 +63,51 @@ class Output:
         self.end = 0
         self._now = now
         self._writable = writable
-        self._held = (event for record in log.read(0) for event in record.events())
+        self._held = log.read(0)
+        # Of the record that is compared, and how much of it is.
+        self._record: Record | None = None
+        self._compared = 0
         self._behind = True
-        self._pending: list[bytes] = []
+        self._pending: list[Decided] = []
+        self._waiting = 0
         self._basis: dict[str, Basis] = {}
         self._latest: dict[str, Basis] = {}
 
-    def put(self, lines: list[bytes]) -> None:
+    def put(self, decided: Decided) -> None:
         """Take decisions. Raises: DecisionsDiffer."""
-        for line in lines:
-            held = next(self._held, None) if self._behind else None
-            if held is None:
-                self._leave_behind()
-                self._pending.append(line)
-            elif held[1] != line:
-                raise DecisionsDiffer(self.log.name, held[0], line, held[1])
-            else:
-                self.end = held[0] + 1
+        data = decided.data
+        while data and self._behind:
+            data = self._compare(data)
+        if data:
+            # What the log held already is not told apart among the hashes.
+            self._pending.append(decided if data is decided.data else Decided(data))
+            self._waiting += count_lines(data)
+
+    def _compare(self, data: bytes) -> bytes:
+        """Hold decisions against what the log has at this place; return what lies behind its end."""
+        record = self._record = self._record or next(self._held, None)
+        if record is None:
+            self._leave_behind()
+            return data
+        start = self._compared
+        end = min(start + len(data), len(record.data))
+        if record.data[start:end] != data[: end - start]:
+            self._differ(record, start, data)
+        self._compared = end
+        if end == len(record.data):
+            self._record, self._compared, self.end = None, 0, record.end
+        else:
+            self.end = record.sequence + 1 + record.data.count(b"\n", 0, end)
+        return data[end - start :]
+
+    def _differ(self, record: Record, start: int, data: bytes) -> NoReturn:
+        """Name the first event that differs. Raises: DecisionsDiffer."""
+        sequence = record.sequence + 1 + record.data.count(b"\n", 0, start)
+        pairs = zip(data.split(b"\n"), record.data[start:].split(b"\n"), strict=False)
+        for place, (expected, found) in enumerate(pairs):
+            if expected != found:
+                raise DecisionsDiffer(self.log.name, sequence + place, expected, found)
+        raise AssertionError("what differs has a line that differs")
 
     def rest_on(self, log: str, record: Record) -> None:
         """Widen what the next record rests on by a record of another log."""
@@ -75,7 +124,7 @@ class Output:
 
     def pending(self) -> int:
         """Count the decisions that wait to be appended."""
-        return len(self._pending)
+        return self._waiting
 
     def is_stalled(self) -> bool:
         """Tell whether decisions wait that may not be appended: nobody may build on what follows."""
@@ -87,11 +136,18 @@ class Output:
             return
         stands_at = format_instant(self.network_time) if self.network_time > BEFORE_TIME else None
         reach("settle.1-decided")
-        for batch in pack_lines(self._pending):
-            self.end = self.log.append(batch, self._now(), stands_at, tuple(self._basis.values())).end
+        data, hashes = Decided.join(self._pending)
+        bodies = Bodies(self.end)
+        bodies.add_many(data, split_lines(data)[1] + 1)
+        start = 0
+        for body in bodies.join():
+            end = start + count_lines(body)
+            mine = None if hashes is None else hashes[start:end]
+            self.end = self.log.append(body, self._now(), stands_at, tuple(self._basis.values()), mine).end
+            start = end
             reach("settle.2-appended")
-        self.appended += len(self._pending)
-        self._pending = []
+        self.appended += self._waiting
+        self._pending, self._waiting = [], 0
         # What follows may still rest on the record that was read last, and on nothing before it.
         self._basis = dict(self._latest)
 
@@ -100,9 +156,10 @@ class Output:
 
         `lacking` names logs that do not hold all that the facts lead to; this one may have built upon what is missing.
         """
-        extra = next(self._held, None) if self._behind else None
-        if extra is not None:
-            raise DecisionsDiffer(self.log.name, extra[0], None, extra[1], lacking)
+        record = (self._record or next(self._held, None)) if self._behind else None
+        if record is not None:
+            place = record.data.count(b"\n", 0, self._compared)
+            raise DecisionsDiffer(self.log.name, record.sequence + 1 + place, None, record.lines[place], lacking)
         self._leave_behind()
 
     def _leave_behind(self) -> None:

@@ -11,22 +11,28 @@ partitions does not matter to it: it takes facts at cuts alone, sorted (see `set
 from collections.abc import Callable
 from functools import lru_cache
 from hashlib import sha256
+from operator import attrgetter
 from typing import Any
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
-from events.event import Fact
+from events.columns import Columns, Integers
+from events.event import Event, Fact
 from events.facts import ChainFactDeclared, GenesisDeclared, StreamMarked, StreamRegistered
 from events.orders import SlashReportFiled, SpendAuthorized, WithdrawalOrdered
 
-__all__ = ["HUB_PARTITION", "LANES_MAX", "lane_of", "partitions_of", "route"]
+__all__ = ["HUB", "HUB_PARTITION", "LANES_MAX", "lane_of", "partitions_of", "place_many", "route", "stand_in"]
 
 HUB_PARTITION = "facts/hub"
 LANES_MAX = 64
+HUB = -1
 _HUB_ALONE = (HUB_PARTITION,)
-_EVERYWHERE = frozenset[type[Fact]]((GenesisDeclared, StreamRegistered, StreamMarked))
+_DEPOSIT = b"deposit"
+_EVERYWHERE = frozenset[type[Event]]((GenesisDeclared, StreamRegistered, StreamMarked))
 # Orders that move a consumer's money: their `owner` is that consumer.
-_BY_OWNER = frozenset[type[Fact]]((SpendAuthorized, WithdrawalOrdered))
+_BY_OWNER = frozenset[type[Event]]((SpendAuthorized, WithdrawalOrdered))
 
 
 @lru_cache(maxsize=65_536)
@@ -50,6 +56,31 @@ def route(fact: Fact, lanes: int) -> tuple[str, ...]:
     return _HUB_ALONE if consumer is None else _partition_of(consumer, lanes)
 
 
+def stand_in(columns: Columns, partition: str, lanes: int) -> npt.NDArray[np.bool_]:
+    """Tell which of some facts go to a partition, as `route` does."""
+    if columns.kind in _EVERYWHERE:
+        return np.ones(len(columns), dtype=np.bool_)
+    numbers = place_many(columns, lanes)
+    wanted = HUB if partition == HUB_PARTITION else partitions_of(lanes).index(partition)
+    belong: npt.NDArray[np.bool_] = numbers == wanted
+    return belong
+
+
+def place_many(columns: Columns, lanes: int) -> Integers:
+    """Return the number of each fact's lane, or `HUB`; the facts are of a type that does not go everywhere."""
+    assert columns.kind not in _EVERYWHERE
+    member = _consumer_member(columns.kind)
+    if member is None:
+        return np.full(len(columns), HUB, dtype=np.int64)
+    if lanes == 1:
+        numbers = np.zeros(len(columns), dtype=np.int64)
+    else:
+        numbers = np.array([lane_of(consumer, lanes) for consumer in columns.texts(member)], dtype=np.int64)
+    if columns.kind is ChainFactDeclared:
+        numbers[[effect != _DEPOSIT for effect in columns.bytes("data.effect")]] = HUB
+    return numbers
+
+
 @lru_cache(maxsize=65_536)
 def _partition_of(consumer: str, lanes: int) -> tuple[str, ...]:
     return (f"facts/{lane_of(consumer, lanes)}",)
@@ -58,29 +89,28 @@ def _partition_of(consumer: str, lanes: int) -> tuple[str, ...]:
 @lru_cache
 def _consumer_by(kind: type[Fact]) -> Callable[[Any], str | None]:
     """Tell how to find the consumer that a fact of this type is about."""
+    member = _consumer_member(kind)
     if kind is ChainFactDeclared:
         return _depositor
+    return _nobody if member is None else attrgetter(member)
+
+
+@lru_cache
+def _consumer_member(kind: type[Event]) -> str | None:
+    """Name the member that says which consumer a fact of this type is about."""
+    if kind is ChainFactDeclared:
+        return "subject"
     if kind in _BY_OWNER:
-        return _owner
+        return "data.owner"
     if kind is SlashReportFiled:
         # It names a consumer to tell which job is meant, and is decided by the hub.
-        return _nobody
+        return None
     data = next(field.type for field in msgspec.structs.fields(kind) if field.name == "data")
-    return _consumer if "consumer" in getattr(data, "__struct_fields__", ()) else _nobody
+    return "data.consumer" if "consumer" in getattr(data, "__struct_fields__", ()) else None
 
 
 def _depositor(fact: ChainFactDeclared) -> str | None:
-    return fact.subject if fact.data.effect == "deposit" else None
-
-
-def _owner(fact: Any) -> str | None:
-    owner: str = fact.data.owner
-    return owner
-
-
-def _consumer(fact: Any) -> str | None:
-    consumer: str = fact.data.consumer
-    return consumer
+    return fact.subject if fact.data.effect == _DEPOSIT.decode() else None
 
 
 def _nobody(_fact: Fact) -> str | None:

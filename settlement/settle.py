@@ -9,11 +9,15 @@ so that each may be a process of its own. After a fault a settler is at its end;
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
 from events.codec import decode
+from events.columns import Batch
+from events.decisions import JobSettled
 from events.event import Decision, Event, Fact
 from events.facts import GenesisDeclared, RecordRefused
 from events.instant import MICROSECONDS, parse_instant
@@ -22,19 +26,24 @@ from events.record import Record
 from events.refusal import Reason, Refusal
 from events.stakes import SlashReversed, SlashUpheld
 from settlement.cuts import effective_time
-from settlement.hub import Heard, Hub
-from settlement.intake import Duplicate, Intake, Known, Verdict
+from settlement.heads import Heads
+from settlement.hub import HEARD, Hub
+from settlement.intake import Duplicate, Intake, Known, Run, Verdict
 from settlement.lane import Lane
-from settlement.output import Output
-from settlement.routing import route
+from settlement.lane_run import LaneRuns, accept_run
+from settlement.output import Decided, Output
+from settlement.routing import route, stand_in
 from settlement.timekeeper import BEFORE_TIME
 
 __all__ = ["BATCH_DECISIONS", "HubSettler", "LaneSettler", "Settlement", "Standing"]
 
-# One sync per so many decisions while catching up, about 1 MB; what is there is settled at once all the same.
+# While catching up a settler lets the others follow after so many decisions, about 1 MB.
 BATCH_DECISIONS = 2_000
-_VERDICTS = (b'"type":"SlashUpheld"', b'"type":"SlashReversed"')
-Picked = TypeVar("Picked")
+# And what all of them have decided is made durable after so many batches.
+BATCHES_PER_COMMIT = 8
+# `type` is the last member of a canonical line.
+_VERDICTS = (b'"type":"SlashUpheld"}', b'"type":"SlashReversed"}')
+_decoder = msgspec.json.Decoder[Decision](SlashUpheld | SlashReversed)
 
 
 class Standing(NamedTuple):
@@ -77,6 +86,9 @@ class _Settler:
     def _decide(self, position: int, verdict: Verdict) -> None:
         raise NotImplementedError
 
+    def _decide_many(self, record: Record, run: Run) -> None:
+        raise NotImplementedError
+
     def _pass(self, target: int) -> Iterator[None]:
         raise NotImplementedError
 
@@ -93,25 +105,43 @@ class _Settler:
             for record in self._facts.read(self._position):
                 yield from self._take(record)
                 self._position = record.end
-                if self.output.pending() >= self.batch:
-                    self.output.flush()
                 if self.on_record is not None:
                     self.on_record(record.header.count)
+                if self.output.pending() >= self.batch:
+                    # So that others follow closely, and need not go back for what is no longer at hand.
+                    yield
             yield
 
     def _take(self, record: Record) -> Iterator[None]:
         self.output.rest_on(self._facts.name, record)
-        read = [decode(line) for line in record.lines]
-        known = self._intake.look_up(read)
+        heads = Heads.of(record.batch, record.header.count, lambda line: decode(record.line(line)))
+        heads.plain &= self._belong(record.batch, record.header.count)
+        known: Known = {}
+        for part in self._intake.runs(heads, known):
+            if isinstance(part, Run):
+                positions = np.arange(part.start, part.end, dtype=np.int64) + record.sequence + 1
+                self._intake.take_in_many(heads, part.start, part.end, positions)
+                self._decide_many(record, part)
+            else:
+                event = heads.others.get(part) or decode(record.line(part))
+                yield from self._take_one(record.sequence + 1 + part, event, known)
+
+    def _take_one(self, position: int, event: Event | Refusal, known: Known) -> Iterator[None]:
         time = self._intake.time
-        for position, event in enumerate(read, record.sequence + 1):
-            before = time.network_time
-            self._decide(position, self._judge(event, position, known))
-            if time.network_time != before:
-                self._target = time.network_time
-                yield from self._pass(time.network_time)
-                self._target = None
-                self.output.pass_time(time.network_time)
+        before = time.network_time
+        self._decide(position, self._judge(event, position, known))
+        if time.network_time != before:
+            self._target = time.network_time
+            yield from self._pass(time.network_time)
+            self._target = None
+            self.output.pass_time(time.network_time)
+
+    def _belong(self, batch: Batch, count: int) -> npt.NDArray[np.bool_]:
+        """Tell which lines stand in the partition that they belong to: the others are refused one by one."""
+        belong = np.zeros(count, dtype=np.bool_)
+        for columns in batch.columns.values():
+            belong[columns.rows] = stand_in(columns, self._facts.name, self._lane_count)
+        return belong
 
     def _judge(self, event: Event | Refusal, position: int, known: Known) -> Verdict:
         """Judge what stands in the partition: it may have come past `ingest`, and even into the wrong partition."""
@@ -124,7 +154,7 @@ class _Settler:
         if not self.output.is_stalled():
             self._passed = max(self._passed, time)
 
-    def _stop(self, time: int, decide: Callable[[int], list[bytes]]) -> None:
+    def _stop(self, time: int, decide: Callable[[int], Decided]) -> None:
         """Decide what stands at a time, in a record of its own."""
         self._reach(time - 1)
         self.output.pass_time(time)
@@ -139,19 +169,22 @@ class LaneSettler(_Settler):
         """Begin at the first fact; `number` counts from 0 among `lanes`."""
         super().__init__(facts, lanes, output)
         self.number = number
-        self._verdicts = _Follower[Decision](hub, _VERDICTS, _decoder.decode)
+        self._verdicts = _Follower(hub)
         self._hub_passed = BEFORE_TIME
         self._ahead = 0
         self._lane: Lane | None = None
+        self._runs: LaneRuns | None = None
 
     def hear(self, hub: Standing) -> None:
         """Take the hub's verdicts in up to where it stands."""
-        for record, verdicts in self._verdicts.read(hub.end):
-            if verdicts:
+        for record in self._verdicts.read(hub.end):
+            lines = [line for line in record.lines if line.endswith(_VERDICTS)]
+            if lines:
                 assert self._lane is not None
                 self.output.rest_on(self._verdicts.name, record)
-                for _, verdict in verdicts:
-                    self._lane.hear(verdict, _network_time(record) + self._ahead)
+                for line in lines:
+                    # Its bytes were compared, or written, by the settler that stands behind them.
+                    self._lane.hear(_decoder.decode(line), _network_time(record) + self._ahead)
         self._hub_passed = hub.passed
 
     def advance(self, hub: Standing) -> bool:
@@ -169,8 +202,14 @@ class LaneSettler(_Settler):
             assert self._intake.parameters is not None
             self._ahead = self._intake.parameters.epoch.return_seconds * MICROSECONDS
             self._lane = Lane(self.number, self._intake.parameters, self._intake.params_hash)
+            self._runs = LaneRuns(self._lane, self._intake.parameters, self._intake.params_hash)
         elif self._lane is not None:
             self.output.put(self._lane.take(verdict, self._intake.time.network_time))
+
+    def _decide_many(self, record: Record, run: Run) -> None:
+        assert self._runs is not None
+        for decided in self._runs.take(record.batch, run, self._intake.time.network_time):
+            self.output.put(decided)
 
     def _next_stop(self, limit: int) -> int | None:
         return None if self._lane is None else self._lane.next_stop(limit)
@@ -194,7 +233,7 @@ class HubSettler(_Settler):
     def __init__(self, facts: Log, lanes: Sequence[Log], output: Output) -> None:
         """Begin before the genesis."""
         super().__init__(facts, len(lanes), output)
-        self._lanes = [_Follower[Heard](log, Hub.wants, Hub.decode) for log in lanes]
+        self._lanes = [_Follower(log) for log in lanes]
         self._lanes_passed = BEFORE_TIME
         self._hub: Hub | None = None
 
@@ -214,13 +253,18 @@ class HubSettler(_Settler):
         self._reach(time - 1)
         return self._passed > before
 
-    def _hear(self, hub: Hub, follower: "_Follower[Heard]", end: int) -> None:
-        for record, decisions in follower.read(end):
+    def _hear(self, hub: Hub, follower: "_Follower", end: int) -> None:
+        for record in follower.read(end):
             self.output.rest_on(follower.name, record)
-            network_time = _network_time(record) if decisions else BEFORE_TIME
-            for position, decision in decisions:
-                effective = effective_time(parse_instant(decision.occurred_at), network_time)
-                hub.take_decision(decision, effective, position + 1)
+            columns, rest = record.batch
+            if JobSettled in columns:
+                hub.take_settled(columns[JobSettled], _network_time(record))
+            heard = [columns[kind].rows for kind in HEARD if kind in columns]
+            for line in np.sort(np.concatenate((rest, *heard))).tolist():
+                decision = decode(record.line(line))
+                if isinstance(decision, Decision) and type(decision) in {JobSettled, *HEARD}:
+                    effective = effective_time(parse_instant(decision.occurred_at), _network_time(record))
+                    hub.take_decision(decision, effective, record.sequence + 2 + line)
 
     def _decide(self, position: int, verdict: Verdict) -> None:
         if isinstance(verdict, Duplicate):
@@ -232,6 +276,10 @@ class HubSettler(_Settler):
             self._open_books(verdict.fact)
         elif self._hub is not None and not isinstance(verdict.fact, RecordRefused):
             self._hub.take_fact(verdict, effective_time(verdict.occurred_at, self._intake.time.network_time))
+
+    def _decide_many(self, record: Record, run: Run) -> None:
+        for position, accepted in enumerate(accept_run(record.batch, run), record.sequence + 1 + run.start):
+            self._decide(position, accepted)
 
     def _open_books(self, genesis: GenesisDeclared) -> None:
         parameters = self._intake.parameters
@@ -278,7 +326,7 @@ class Settlement:
             settler.batch, settler.on_record = batch, on_record
         before = committed = self._appended()
         while self._take_turns():
-            if self._appended() - committed >= batch:
+            if self._appended() - committed >= batch * BATCHES_PER_COMMIT:
                 self._commit()
                 committed = self._appended()
         self._commit()
@@ -303,21 +351,18 @@ class Settlement:
         return sum(settler.output.appended for settler in self._settlers)
 
 
-class _Follower(Generic[Picked]):
-    """Reads certain decisions out of another settler's log, as far as that settler stands behind it."""
+class _Follower:
+    """Reads another settler's log, as far as that settler stands behind it."""
 
-    def __init__(self, log: Log, wants: tuple[bytes, ...], decode: Callable[[bytes], Picked]) -> None:
+    def __init__(self, log: Log) -> None:
         self.name = log.name
         self._log = log
-        self._decode = decode
-        # `type` is the last member of a canonical line.
-        self._endings = tuple(want + b"}" for want in wants)
         self._position = 0
         self._records: Iterator[Record] = iter(())
         self._ahead: Record | None = None
 
-    def read(self, end: int) -> Iterator[tuple[Record, list[tuple[int, Picked]]]]:
-        """Yield what is new up to a position: each record with its wanted decisions and where they stand."""
+    def read(self, end: int) -> Iterator[Record]:
+        """Yield what is new up to a position."""
         while self._position < end:
             record = self._ahead or next(self._records, None)
             if record is None:
@@ -327,16 +372,9 @@ class _Follower(Generic[Picked]):
                 self._ahead = record
                 return
             self._ahead, self._position = None, record.end
-            yield record, self._pick(record)
-
-    def _pick(self, record: Record) -> list[tuple[int, Picked]]:
-        """Decode what is wanted: its bytes were compared, or written, by the settler that stands behind them."""
-        return [(position, self._decode(line)) for position, line in record.events() if line.endswith(self._endings)]
+            yield record
 
 
 def _network_time(record: Record) -> int:
     text = record.header.network_time
     return BEFORE_TIME if text is None else parse_instant(text)
-
-
-_decoder = msgspec.json.Decoder[Decision](SlashUpheld | SlashReversed)

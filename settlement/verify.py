@@ -18,6 +18,7 @@ from events.record import Record
 from ledger.errors import LedgerInvariantBroken
 from ledger.fold import Books
 from projections.database import open_sqlite
+from projections.position import history_of
 from projections.project import Projector
 from projections.tables import METADATA, BaseUnits, account, checkpoint
 from settlement.output import Output
@@ -110,8 +111,11 @@ def verify_rows(
             if positions.get(log.name, 0) > log.end():
                 where = f"stored {positions[log.name]}, the log ends at {log.end()}"
                 raise Finding(f"table {checkpoint.name}, row {log.name}: column position: {where}")
+        # Head and history of one log may stand at two positions.
         limited = [Prefix(log, positions.get(log.name, 0)) for log in (facts, *ledgers)]
         Projector(scratch, limited[0], limited[1:]).run(on_record)  # type: ignore[arg-type]
+        limited = [Prefix(log, positions.get(history_of(log.name), 0)) for log in (facts, *ledgers)]
+        Projector(scratch, limited[0], limited[1:]).catch_up()  # type: ignore[arg-type]
         rows = sum(_compare(table, stored, derived) for table in METADATA.sorted_tables)
     return rows, sum(log.end() - positions.get(log.name, 0) for log in (facts, *ledgers))
 

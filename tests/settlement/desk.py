@@ -7,6 +7,7 @@ import msgspec
 from sqlalchemy import Engine
 
 from app.facts import to_line
+from events import hashing
 from events.codec import decode, encode
 from events.event import Decision, Event, Fact
 from events.instant import DAY
@@ -41,14 +42,16 @@ class MemoryLog:
 
     def append(
         self,
-        lines: Sequence[bytes],
+        lines: Sequence[bytes] | bytes,
         recorded_at: str,
         network_time: str | None = None,
         basis: tuple[Basis, ...] = (),
+        hashes: hashing.Digests | None = None,
     ) -> Record:
         header = build_header(self._tree.size, lines, recorded_at, network_time, basis)
-        self._tree.extend(Record(header, tuple(lines)).leaves())
-        record = Record(msgspec.structs.replace(header, root=self._tree.root().hex()), tuple(lines))
+        assert hashes is None or hashes.tobytes() == Record(header, lines).leaves()[1:].tobytes()
+        self._tree.extend(Record(header, lines, hashes).leaves())
+        record = Record(msgspec.structs.replace(header, root=self._tree.root().hex()), lines)
         self.records.append(record)
         return record
 
@@ -133,7 +136,7 @@ class Desk:
 
     def project(self, engine: Engine) -> None:
         """Fold into rows, as a process that has just started."""
-        Projector(engine, self.partitions[-1], self.ledgers).run()
+        Projector(engine, self.partitions[-1], self.ledgers).run_whole()
 
 
 def settled(

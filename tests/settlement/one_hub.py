@@ -11,7 +11,7 @@ from typing import Any, cast
 from app.facts import Producer
 from app.orders import approve, sign
 from chain.keys import Signer
-from events.codec import decode, encode
+from events.codec import decode
 from events.decisions import (
     AgreedLine,
     DutyCount,
@@ -54,6 +54,7 @@ from ledger.post import post
 from ledger.slash import accusation_id, case_id
 from settlement.hub import Hub
 from settlement.intake import Accepted
+from settlement.output import Decided
 from tests.worlds import CLUSTER, FOUNDATION, LAUNCH, genesis_of, parameter_set, signer_of
 
 __all__ = ["EPOCH", "HOUR", "MINUTE", "OneHub", "case_of", "kinds"]
@@ -225,11 +226,9 @@ class OneHub:
         self.money[f"payable:withdrawal:{owner}", "escrow"] += amount
 
     def _hear(self, kind: type[Any], key: str, subject: str, data: Any) -> None:
-        """Give a lane's decision as the hub reads it: picked by its ending, and decoded for what it needs."""
-        decision = self._decision(kind, key, subject, data, self.now)
-        line = encode(decision)
-        assert line.endswith(tuple(want + b"}" for want in Hub.wants))
-        self.hub.take_decision(Hub.decode(line), self.now, next(self._sizes))
+        """Give a lane's decision as the hub hears it."""
+        decision: Any = self._decision(kind, key, subject, data, self.now)
+        self.hub.take_decision(decision, self.now, next(self._sizes))
 
     def _decision(self, kind: type[Any], key: str, subject: str, data: Any, time: int) -> Decision:
         decision: Decision = kind(
@@ -276,7 +275,8 @@ class OneHub:
             self.hub.take_decision(closed, time, 100 + lane)
         self.epoch += 1
 
-    def _add(self, lines: list[bytes]) -> None:
+    def _add(self, decided: Decided) -> None:
+        lines = decided.data.splitlines()
         self.lines += lines
         for line in lines:
             decision = decode(line)

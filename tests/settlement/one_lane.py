@@ -51,6 +51,7 @@ from ledger.parameters import parameters_from_toml
 from ledger.slash import case_id
 from settlement.intake import Accepted
 from settlement.lane import Lane
+from settlement.output import Decided
 
 __all__ = ["HOUR", "C", "K", "OneLane", "Said", "case_of", "digest", "quotes"]
 
@@ -247,9 +248,9 @@ class OneLane:
         """Return all settlements."""
         return [decision for decision in self.decided if isinstance(decision, JobSettled)]
 
-    def _add(self, lines: list[bytes]) -> Said:
+    def _add(self, decided: Decided) -> Said:
         said: Said = []
-        for line in lines:
+        for line in decided.data.splitlines():
             decision = decode(line)
             assert isinstance(decision, Decision)
             assert encode(decision) == line

@@ -5,14 +5,13 @@ of the answer's subject answers back when the verdict returns, a few times over.
 """
 
 from random import Random
-from typing import ClassVar
 
 import msgspec
 import pytest
 
 from app.facts import Producer
 from events.catalogue import AnyEvent
-from events.codec import decode, encode
+from events.codec import decode, encode_lines
 from events.decisions import DecisionRefused, DecisionRefusedData
 from events.event import Decision, Fact, decision_id
 from events.facts import ChainFactDeclared, GenesisDeclared
@@ -22,6 +21,8 @@ from ledger.parameters import Parameters
 from settlement import settle
 from settlement.cuts import cut_behind
 from settlement.intake import Accepted
+from settlement.jobs import LaneState
+from settlement.output import Decided
 from settlement.routing import lane_of
 from settlement.settle import HubSettler
 from tests.settlement.desk import Desk, MemoryLog
@@ -29,7 +30,7 @@ from tests.worlds import ASSET, LAUNCH, parameter_set
 
 SEEDS = [*range(4), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(4, 8))]
 
-ECHO = b'"type":"DecisionRefused"'
+ECHO = b'"type":"DecisionRefused"}'
 HOPS = 3
 HOUR = 3_600 * MICROSECONDS
 LANES = 3
@@ -62,14 +63,25 @@ class EchoLane:
 
     def __init__(self, number: int, _parameters: Parameters, _params_hash: str) -> None:
         self.number = number
+        self.state = LaneState(oldest_open=0)
+        self.said: list[Decision] = []
         self.due: list[tuple[int, str, Decision]] = []
 
-    def take(self, accepted: Accepted, network_time: int) -> list[bytes]:
+    def take(self, accepted: Accepted, network_time: int) -> Decided:
+        self.decide(accepted, network_time)
+        return self.give()
+
+    def decide(self, accepted: Accepted, network_time: int) -> None:
         assert network_time <= LAUNCH + 100 * HOUR
         fact = accepted.fact
-        return [encode(say(fact.key, fact.subject, 0, accepted.occurred_at))] if _counts(fact) else []
+        if _counts(fact):
+            self.said.append(say(fact.key, fact.subject, 0, accepted.occurred_at))
 
-    def refuse_unreadable(self, _position: str, _refusal: Refusal) -> list[bytes]:
+    def give(self) -> Decided:
+        said, self.said = self.said, []
+        return Decided(encode_lines(said))
+
+    def refuse_unreadable(self, _position: str, _refusal: Refusal) -> Decided:
         raise AssertionError
 
     def hear(self, verdict: Decision, due: int) -> None:
@@ -79,28 +91,25 @@ class EchoLane:
     def next_stop(self, limit: int) -> int | None:
         return min((due for due, _, _ in self.due if due <= limit), default=None)
 
-    def stop_at(self, time: int) -> list[bytes]:
+    def stop_at(self, time: int) -> Decided:
         now = sorted(item for item in self.due if item[0] == time)
         self.due = [item for item in self.due if item[0] != time]
         assert all(due > time for due, _, _ in self.due)
-        return [encode(say(v.key, v.subject, hop_of(v) + 1, time)) for _, _, v in now]
+        return Decided(encode_lines([say(v.key, v.subject, hop_of(v) + 1, time) for _, _, v in now]))
 
 
 class EchoHub:
     """Answers each fact and each lane's decision at the first cut behind it."""
-
-    wants: ClassVar[tuple[bytes, ...]] = (ECHO,)
-    decode = staticmethod(msgspec.json.Decoder(AnyEvent).decode)
 
     def __init__(self, lanes: int, parameters: Parameters, _params_hash: str) -> None:
         assert lanes == LANES
         self.parameters = parameters
         self.waiting: list[tuple[int, str, str, str, int]] = []
 
-    def open_books(self, _genesis: GenesisDeclared) -> list[bytes]:
-        return []
+    def open_books(self, _genesis: GenesisDeclared) -> Decided:
+        return Decided(b"")
 
-    def refuse_unreadable(self, _position: str, _refusal: Refusal) -> list[bytes]:
+    def refuse_unreadable(self, _position: str, _refusal: Refusal) -> Decided:
         raise AssertionError
 
     def take_fact(self, accepted: Accepted, effective: int) -> None:
@@ -119,10 +128,10 @@ class EchoHub:
         cut = cut_behind(max(min(self.waiting)[0], LAUNCH), self.parameters)
         return cut if cut <= limit else None
 
-    def cut(self, time: int) -> list[bytes]:
+    def cut(self, time: int) -> Decided:
         now = sorted(item for item in self.waiting if item[0] < time)
         self.waiting = [item for item in self.waiting if item[0] >= time]
-        return [encode(say(f"cut:{key}", subject, hop, time)) for _, _, key, subject, hop in now]
+        return Decided(encode_lines([say(f"cut:{key}", subject, hop, time) for _, _, key, subject, hop in now]))
 
 
 def _counts(fact: Fact) -> bool:
@@ -133,6 +142,7 @@ def _counts(fact: Fact) -> bool:
 def echo(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settle, "Lane", EchoLane)
     monkeypatch.setattr(settle, "Hub", EchoHub)
+    monkeypatch.setattr(settle, "HEARD", (DecisionRefused,))
     monkeypatch.setattr(settle, "_VERDICTS", (ECHO,))
     monkeypatch.setattr(settle, "_decoder", msgspec.json.Decoder(AnyEvent))
 

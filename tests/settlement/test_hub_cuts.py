@@ -14,6 +14,7 @@ from events.instant import DAY, MICROSECONDS, format_instant
 from events.refusal import Reason, Refusal
 from ledger.epoch import closes_at
 from ledger.errors import LedgerInvariantBroken
+from settlement.credits import Credits
 from settlement.holdings import Holdings
 from settlement.intake import Accepted
 from tests.settlement.one_hub import EPOCH, HOUR, MINUTE, OneHub, kinds
@@ -177,7 +178,7 @@ def test_late_fact_is_marked_and_counts_in_the_oldest_open_epoch() -> None:
 def test_unreadable_line_is_answered_at_once() -> None:
     hub = OneHub()
 
-    (line,) = hub.hub.refuse_unreadable("facts/hub:7", Refusal(Reason.NOT_JSON, "x" * 400))
+    (line,) = hub.hub.refuse_unreadable("facts/hub:7", Refusal(Reason.NOT_JSON, "x" * 400)).data.splitlines()
 
     refused = decode(line)
     assert isinstance(refused, DecisionRefused)
@@ -207,12 +208,17 @@ def test_hub_stops_where_its_books_would_not_hold() -> None:
 
 
 def test_holdings_keep_nothing_that_is_zero() -> None:
-    holdings = Holdings()
-    holdings.credit("payable:stake:v", "stake", 5)
-    assert holdings.held("payable:stake:v") == 5
-    holdings.credit("payable:stake:v", "stake", 0)
-    assert dict(holdings.vaults("payable:stake:v")) == {"stake": 5}
-    assert (holdings.held("payable:stake:v", "fees"), dict(holdings.vaults("other"))) == (0, {})
+    credits = Credits()
+    holdings = Holdings(credits)
+    credits.add(10, "payable:supplier:n", 5)
+    credits.add(20, "payable:supplier:n", 7)
+    assert holdings.held("payable:supplier:n", "escrow") == 0
+    credits.collect(10)
+    assert holdings.held("payable:supplier:n", "escrow") == 5
+    assert dict(holdings.vaults("payable:supplier:n")) == {"escrow": 5}
+    credits.collect(20)
+    assert dict(holdings.vaults("payable:supplier:n")) == {"escrow": 12}
+    assert (holdings.held("payable:supplier:n", "fees"), dict(holdings.vaults("other"))) == (0, {})
 
 
 def test_evidence_in_jobs_of_one_id_but_two_consumers_makes_two_cases_in_any_order() -> None:

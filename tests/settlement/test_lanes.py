@@ -11,6 +11,7 @@ from app.facts import Producer
 from events.codec import encode
 from events.decisions import DecisionRefused, EpochClosed, LaneEpochClosed
 from events.event import Fact
+from events.hashing import Digests
 from events.instant import DAY, MICROSECONDS, parse_instant
 from events.participants import NodeRegistered
 from events.record import Basis, Record
@@ -100,15 +101,16 @@ class FailingLog(MemoryLog):
 
     def append(
         self,
-        lines: Sequence[bytes],
+        lines: Sequence[bytes] | bytes,
         recorded_at: str,
         network_time: str | None = None,
         basis: tuple[Basis, ...] = (),
+        hashes: Digests | None = None,
     ) -> Record:
         self.left -= 1
         if self.left == 0:
             raise Broken
-        return super().append(lines, recorded_at, network_time, basis)
+        return super().append(lines, recorded_at, network_time, basis, hashes)
 
 
 def fragile(desk: Desk) -> Desk:

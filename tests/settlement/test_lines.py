@@ -104,11 +104,11 @@ def test_pipe_is_answered_as_it_speaks() -> None:
     chunks = read_chunks(source)
     try:
         os.write(sink, b"one\ntw")
-        assert next(chunks) == [Line(1, b"one", 3)]
+        assert list(next(chunks)) == [Line(1, b"one", 3)]
         os.write(sink, b"o\n\nfour")
-        assert next(chunks) == [Line(2, b"two", 3)]
+        assert list(next(chunks)) == [Line(2, b"two", 3)]
         os.close(sink)
-        assert next(chunks) == [Line(4, b"four", 4)]
+        assert list(next(chunks)) == [Line(4, b"four", 4)]
         assert next(chunks, None) is None
     finally:
         os.close(source)

@@ -1,0 +1,96 @@
+"""What intake asks of each fact of a batch, as columns over all lines, whatever their types.
+
+    plain    the line fits a shape, no rule of time or genesis is about its type, and id = SHA-256(source | key)
+
+What is not plain is judged one by one; its key stands here all the same, since nothing else may use it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from events.columns import Batch, Columns
+from events.event import Event, Fact
+from events.facts import GenesisDeclared, RecordRefused, StreamMarked, StreamRegistered
+from events.hashing import Digests, Spans, hash_parts
+from events.refusal import Refusal
+from ledger.bps import Integers
+from ledger.sums import Numbering
+
+__all__ = ["INTAKE", "Heads"]
+
+# The source of what intake itself records; nobody else's, lest a key be taken before a refusal needs it.
+INTAKE = "intake"
+_ALONE = frozenset[type[Event]]((GenesisDeclared, StreamRegistered, StreamMarked, RecordRefused))
+
+
+@dataclass(slots=True)
+class Heads:
+    """A row per line: 16 bytes each of `keys` and `contents`, microseconds, the number of the stream's name.
+
+    `others`: what was read of the lines that are not plain.
+    """
+
+    plain: npt.NDArray[np.bool_]
+    keys: Digests
+    contents: Digests
+    occurred_at: Integers
+    streams: Integers
+    names: list[str] = field(default_factory=list)
+    others: dict[int, Event | Refusal] = field(default_factory=dict)
+
+    @staticmethod
+    def of(batch: Batch, count: int, read: Callable[[int], Event | Refusal]) -> "Heads":
+        """Read the heads of a batch of `count` lines; `read` decodes one of them."""
+        numbering = Numbering()
+        heads = Heads(
+            np.zeros(count, dtype=np.bool_),
+            np.zeros((count, 16), dtype=np.uint8),
+            np.zeros((count, 16), dtype=np.uint8),
+            np.zeros(count, dtype=np.int64),
+            np.zeros(count, dtype=np.int64),
+        )
+        for columns in batch.columns.values():
+            if issubclass(columns.kind, Fact) and columns.kind not in _ALONE:
+                heads._read(columns, numbering)
+        heads.names = [name.decode() for name in numbering.names]
+        for line in np.flatnonzero(~heads.plain).tolist():
+            event = heads.others[line] = read(line)
+            if isinstance(event, Event):
+                heads.keys[line] = np.frombuffer(bytes.fromhex(event.id)[:16], dtype=np.uint8)
+        return heads
+
+    def alone(self) -> npt.NDArray[np.bool_]:
+        """Tell which lines are judged one by one whatever was seen before: no plain ones, and keys that stand twice."""
+        # Two keys that begin alike are judged alone too; it does no harm.
+        beginnings = self.keys.view(np.uint64)[:, 0]
+        order = np.argsort(beginnings)
+        same = beginnings[order[1:]] == beginnings[order[:-1]]
+        alone = ~self.plain
+        alone[order[1:][same]] = alone[order[:-1][same]] = True
+        return alone
+
+    def _read(self, columns: Columns, numbering: Numbering) -> None:
+        rows, count = columns.rows, len(columns)
+        source, key = Spans(columns.data, *columns.span("source")), Spans(columns.data, *columns.span("key"))
+        ids = columns.digests("id")
+        right = (hash_parts([source, b"|", key], count) == ids).all(axis=1)
+        kind = f"{columns.kind.__name__}|".encode()
+        subject, data = Spans(columns.data, *columns.span("subject")), Spans(columns.data, *columns.span("data"))
+        # As intake's own `content_digest`, since the line is canonical.
+        self.contents[rows] = hash_parts([kind, subject, b"|", data], count)[:, :16]
+        self.keys[rows] = ids[:, :16]
+        self.occurred_at[rows] = columns.numbers("occurred_at")
+        self.streams[rows] = [numbering[name] for name in columns.bytes("stream")]
+        self.plain[rows] = right & ~_is_intake(source)
+
+
+def _is_intake(source: Spans) -> npt.NDArray[np.bool_]:
+    """Tell which sources are intake itself."""
+    intake: npt.NDArray[np.bool_] = source.ends - source.starts == len(INTAKE)
+    places = source.starts[intake][:, None] + np.arange(len(INTAKE))
+    letters = np.frombuffer(source.data, dtype=np.uint8)[places]
+    intake[intake] = (letters == np.frombuffer(INTAKE.encode(), dtype=np.uint8)).all(axis=1)
+    return intake
