@@ -4,6 +4,7 @@ SQLite: one writer, which takes its lock at BEGIN, and readers beside it (WAL). 
 it can be derived again.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,17 @@ from sqlalchemy.pool import NullPool
 __all__ = ["REVISION", "SchemaOutdated", "close_to_one_file", "migrate", "open_sqlite"]
 
 BUSY_TIMEOUT_MS = 10_000
-REVISION = "0002"
+# What one transaction of the projector changes stays in memory until it ends.
+CACHE_KIB = 32_768
+REVISION = "0003"
 
 
 class SchemaOutdated(Exception):
     """A reader's database has tables of another revision than this code reads; the message names the fix."""
 
 
-def open_sqlite(path: Path | None, *, writable: bool) -> Engine:
-    """Open an embedded database file; None keeps it in memory.
+def open_sqlite(path: Path | None, *, writable: bool, journal: bool = True) -> Engine:
+    """Open an embedded database file; None keeps it in memory. Without `journal` a crash leaves no database.
 
     A reader's connection raises SchemaOutdated where the tables are not those of `REVISION`.
     """
@@ -34,10 +37,12 @@ def open_sqlite(path: Path | None, *, writable: bool) -> Engine:
         # The driver's own transaction control is switched off: transactions begin where we say so.
         connection.isolation_level = None
         cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
-        cursor.execute("PRAGMA synchronous=NORMAL")
+        cursor.execute(f"PRAGMA journal_mode={'WAL' if journal else 'OFF'}")
+        cursor.execute(f"PRAGMA synchronous={'NORMAL' if journal else 'OFF'}")
         cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
-        if not writable:
+        if writable:
+            cursor.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
+        else:
             cursor.execute("PRAGMA query_only=ON")
             _check_revision(cursor)
         cursor.close()
@@ -50,7 +55,7 @@ def open_sqlite(path: Path | None, *, writable: bool) -> Engine:
 
 
 def close_to_one_file(path: Path) -> None:
-    """Bring a database whole into its main file, so that it can be replaced; what cannot be read needs no care.
+    """Bring a database whole, and durably, into its main file; what cannot be read needs no care.
 
     Raises: sqlalchemy.exc.OperationalError while somebody reads it.
     """
@@ -69,6 +74,11 @@ def close_to_one_file(path: Path) -> None:
             Path(f"{path}{suffix}").unlink(missing_ok=True)
     finally:
         engine.dispose()
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 def migrate(engine: Engine, scripts: Path) -> None:

@@ -8,11 +8,16 @@ from collections.abc import Mapping
 
 _SIZE = re.compile(r"[0-9]{1,40}")
 
-__all__ = ["AtRefused", "format_position", "parse_position"]
+__all__ = ["AtRefused", "format_position", "history_of", "parse_position"]
 
 
 class AtRefused(ValueError):
     """The books cannot answer for that position or time; the message says why."""
+
+
+def history_of(log: str) -> str:
+    """Name the checkpoint of a log's history, which is written behind the head."""
+    return f"{log}/history"
 
 
 def format_position(sizes: Mapping[str, int]) -> str:

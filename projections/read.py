@@ -7,7 +7,7 @@ and no more. What the books have not reached yet is refused, never answered with
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, and_, func, select
 
@@ -15,7 +15,10 @@ from events.instant import format_instant, parse_instant
 from ledger.accounts import Key
 from ledger.balances import digest_of_balances
 from ledger.supply import Supply, measure_supply
-from projections.position import AtRefused, format_position, parse_position
+from projections.movements import AS_SETTLED, read_movements, unsealed
+from projections.past import Past
+from projections.position import AtRefused, format_position, history_of, parse_position
+from projections.segments import SegmentUnusable
 from projections.tables import account, balance, checkpoint, history, record
 
 __all__ = [
@@ -61,34 +64,57 @@ class Movement(NamedTuple):
     balance: int
 
 
-def read_position(connection: Connection, at: str | None) -> dict[str, int]:
-    """Resolve a token, a time or (None) the head to positions at records' ends. Raises: AtRefused."""
-    head = {row.log: row.position for row in connection.execute(select(checkpoint)) if not row.log.startswith("facts/")}
+def read_position(connection: Connection, at: str | None, *, history: bool = False) -> dict[str, int]:
+    """Resolve a token, a time or (None) the head to positions at records' ends; with `history`, the head of history.
+
+    Raises: AtRefused, also for a past position that history, which follows the head, has not reached.
+    """
+    ends = {row.log: row.position for row in connection.execute(select(checkpoint))}
+    head = {log: end for log, end in ends.items() if "/" not in log}
+    told = {log: ends.get(history_of(log), 0) for log in head}
     if at is None:
-        return head
+        return told if history else head
     instant = _parse_time(at)
     if instant is not None:
-        return _position_at_time(connection, head, instant)
-    sizes = dict.fromkeys(head, 0) | parse_position(at)
-    for log, size in sizes.items():
-        if log not in head or size > head[log]:
-            raise AtRefused(f"{log}:{size} is not reached; the books stand at {log}:{head.get(log, 0)}")
-    return {log: _record_end(connection, log, size) for log, size in sizes.items()}
+        position = _position_at_time(connection, head, instant)
+    else:
+        sizes = dict.fromkeys(head, 0) | parse_position(at)
+        for log, size in sizes.items():
+            if log not in head or size > head[log]:
+                raise AtRefused(f"{log}:{size} is not reached; the books stand at {log}:{head.get(log, 0)}")
+        position = {log: _record_end(connection, log, size) for log, size in sizes.items()}
+    for log, size in position.items():
+        if size > told[log] and (history or position != head):
+            raise AtRefused(f"{log}:{size} is not reached by history, which follows; it stands at {log}:{told[log]}")
+    return position
 
 
-def read_balances(connection: Connection, position: dict[str, int], name: str | None = None) -> list[Balance]:
+def read_balances(
+    connection: Connection, position: dict[str, int], name: str | None = None, past: Past | None = None
+) -> list[Balance]:
     """Return balances at a position in order of account, asset, vault; `name` picks an account or a `prefix:`.
 
-    Raises: AccountUnknown where `name` picks nothing.
+    Where `past` has a log sealed, no rows of history are needed. Raises: AccountUnknown where `name` picks nothing.
     """
-    sums: dict[Key, list[int]] = {}
-    for row in _sums_at(connection, position, name):
-        total = sums.setdefault(Key(row.asset, row.account, row.vault), [0, 0])
-        total[0] += row.debits
-        total[1] += row.credits
+    sums: dict[Key, list[int]] | None = None
+    while sums is None:
+        try:
+            sums = _add_up(_sums_at(connection, position, name, past))
+        except SegmentUnusable:
+            # The past has lost it, and ends before it.
+            sums = None
     if name is not None and not sums:
         raise AccountUnknown(f"nothing has moved {name} up to {format_position(position)}")
     return [Balance(key, *sums[key]) for key in sorted(sums, key=lambda key: (key.account, key.asset, key.vault))]
+
+
+def _add_up(sums: Iterable[tuple[Key, int, int]]) -> dict[Key, list[int]]:
+    totals: dict[Key, list[int]] = {}
+    for key, debits, credits in sums:
+        total = totals.setdefault(key, [0, 0])
+        total[0] += debits
+        total[1] += credits
+    return totals
 
 
 def balances_digest(connection: Connection) -> str:
@@ -103,55 +129,52 @@ def read_supply(connection: Connection, position: dict[str, int], asset: str) ->
     return measure_supply(asset, ((line.key, (line.debits, line.credits)) for line in balances))
 
 
-def read_history(connection: Connection, position: dict[str, int], name: str) -> Iterator[Movement]:
+def read_history(
+    connection: Connection, position: dict[str, int], name: str, past: Past | None = None
+) -> Iterator[Movement]:
     """Yield an account's movements up to a position with its running balance, oldest first, lanes before the hub."""
-    rows = connection.execute(
-        select(account.c.asset, account.c.account, account.c.vault, history, record.c.network_time)
-        .join(account, account.c.id == history.c.account_id)
-        .join(
-            record,
-            and_(
-                record.c.log == history.c.log,
-                record.c.sequence <= history.c.sequence,
-                record.c.end > history.c.sequence,
-            ),
-        )
-        .where(account.c.account == name)
-        .order_by(func.coalesce(record.c.network_time, ""), history.c.log == "hub", history.c.log, history.c.sequence)
-    )
     running: dict[Key, int] = {}
-    for row in rows:
-        if row.sequence >= position.get(row.log, 0):
-            continue
-        key = Key(row.asset, row.account, row.vault)
-        running[key] = running.get(key, 0) + row.credit - row.debit
-        yield Movement(
-            key, row.log, row.sequence, row.kind, row.subject, row.occurred_at, row.debit, row.credit, running[key]
-        )
+    for moved in read_movements(connection, position, account.c.account == name, AS_SETTLED, past):
+        key = moved.key
+        running[key] = running.get(key, 0) + moved.credit - moved.debit
+        yield Movement(*moved[:6], moved.debit, moved.credit, running[key])
 
 
-def _sums_at(connection: Connection, position: dict[str, int], name: str | None) -> Iterable[Any]:
-    """Select each account's sums per log: from the head where that is asked for, else from the last row of history."""
+def _sums_at(
+    connection: Connection, position: dict[str, int], name: str | None, past: Past | None
+) -> Iterable[tuple[Key, int, int]]:
+    """Select each account's sums per log: from the head where that is asked for, else from the past."""
     columns = (account.c.asset, account.c.account, account.c.vault)
     of_name = _match(name)
     if position == read_position(connection, None):
-        yield from connection.execute(
+        for row in connection.execute(
             select(*columns, balance.c.debits, balance.c.credits).join(balance).where(of_name)
-        )
+        ):
+            yield Key(*row[:3]), row.debits, row.credits
         return
+    keys = {id: Key(*key) for id, *key in connection.execute(select(account.c.id, *columns).where(of_name))}
     for log, size in position.items():
         last = (
             select(history.c.account_id, func.max(history.c.sequence).label("sequence"))
-            .where(history.c.log == log, history.c.sequence < size)
+            .join(account, account.c.id == history.c.account_id)
+            .where(history.c.log == log, history.c.sequence < size, unsealed(position, past), of_name)
             .group_by(history.c.account_id)
             .subquery()
         )
-        yield from connection.execute(
-            select(*columns, history.c.debits, history.c.credits)
-            .join(history, history.c.account_id == account.c.id)
-            .join(last, and_(last.c.account_id == history.c.account_id, last.c.sequence == history.c.sequence))
-            .where(history.c.log == log, of_name)
-        )
+        at_last = and_(last.c.account_id == history.c.account_id, last.c.sequence == history.c.sequence)
+        rest = dict(keys)
+        for number, debits, credits in connection.execute(
+            select(history.c.account_id, history.c.debits, history.c.credits)
+            .join(last, at_last)
+            .where(history.c.log == log)
+        ):
+            yield rest.pop(number), debits, credits
+        if past is not None:
+            sealed = min(size, past.end(log))
+            for key in rest.values():
+                debits, credits = past.sums_at(log, key, sealed)
+                if debits or credits:
+                    yield key, debits, credits
 
 
 def _match(name: str | None) -> ColumnElement[bool]:

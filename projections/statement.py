@@ -9,17 +9,18 @@ quarter of its epoch.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, select
 
 from events.instant import day_of, parse_instant
 from ledger import accounts
+from projections.movements import AS_OCCURRED, Moved, read_movements
+from projections.past import Past
 from projections.read import AccountUnknown
 from projections.reports import quarter_epochs
 from projections.rewards import RewardTerms, read_rewards
 from projections.stakes import Case, Participant, Ticket, read_cases, read_participants, read_tickets
-from projections.tables import account, history, job
+from projections.tables import account, job
 
 __all__ = ["JOBS", "AccountStatement", "KindSum", "Statement", "read_statement"]
 
@@ -67,7 +68,12 @@ class Statement:
 
 
 def read_statement(
-    connection: Connection, position: dict[str, int], asset: str, owner: str, period: str | None
+    connection: Connection,
+    position: dict[str, int],
+    asset: str,
+    owner: str,
+    period: str | None,
+    past: Past | None = None,
 ) -> Statement:
     """Return a party's statement. Raises: AccountUnknown where nothing has ever concerned it, AtRefused."""
     epochs = range(2**31) if period is None else quarter_epochs(period)
@@ -75,7 +81,7 @@ def read_statement(
     ids = {owner, *(line.id for line in mine)}
     tickets = [line for line in read_tickets(connection, position) if line.participant in ids]
     cases = [case for case in read_cases(connection, position) if _concerns(case, ids)]
-    sums = list(_accounts(connection, position, _names(ids, tickets, cases), owner, epochs))
+    sums = list(_accounts(connection, position, _names(ids, tickets, cases), owner, epochs, past))
     if not sums and not mine:
         raise AccountUnknown(f"no account, node or validator of {owner}")
     return Statement(
@@ -116,7 +122,12 @@ def _names(ids: set[str], tickets: list[Ticket], cases: list[Case]) -> Iterator[
 
 
 def _accounts(
-    connection: Connection, position: dict[str, int], names: Iterable[str], owner: str, epochs: range
+    connection: Connection,
+    position: dict[str, int],
+    names: Iterable[str],
+    owner: str,
+    epochs: range,
+    past: Past | None,
 ) -> Iterator[AccountStatement]:
     found: dict[tuple[str, str, str], AccountStatement] = {}
     all_names = list(names)
@@ -127,32 +138,27 @@ def _accounts(
     names_of_jobs = select(accounts.escrow(owner, "") + job.c.id).where(job.c.consumer == owner)
     conditions.append(account.c.account.in_(names_of_jobs))
     for condition in conditions:
-        for row in connection.execute(
-            select(account.c.account, account.c.vault, account.c.asset, history)
-            .join(history, history.c.account_id == account.c.id)
-            .where(condition)
-            .order_by(history.c.occurred_at, history.c.log, history.c.sequence)
-        ).mappings():
+        for moved in read_movements(connection, position, condition, AS_OCCURRED, past):
             # SQL's LIKE takes `_` for any letter, and in SQLite no notice of case.
-            is_vest = row["account"].startswith("vest:")
-            if is_vest and row["account"].split(":")[3] != owner:
+            name = moved.key.account
+            if name.startswith("vest:") and name.split(":")[3] != owner:
                 continue
-            if row["sequence"] < position.get(row["log"], 0) and row["epoch"] < epochs.stop:
-                _add(found, row, epochs)
+            if moved.epoch < epochs.stop:
+                _add(found, moved, epochs)
     yield from (found[key] for key in sorted(found))
 
 
-def _add(found: dict[tuple[str, str, str], AccountStatement], row: Any, epochs: range) -> None:
-    name = JOBS if row["account"].startswith("escrow:") else row["account"]
-    key = name, row["vault"], row["asset"]
+def _add(found: dict[tuple[str, str, str], AccountStatement], moved: Moved, epochs: range) -> None:
+    name = JOBS if moved.key.account.startswith("escrow:") else moved.key.account
+    key = name, moved.key.vault, moved.key.asset
     line = found.setdefault(key, AccountStatement(*key))
-    if row["epoch"] < epochs.start:
-        line.opening += row["credit"] - row["debit"]
+    if moved.epoch < epochs.start:
+        line.opening += moved.credit - moved.debit
         return
-    kind = line.movements.setdefault(row["kind"], KindSum())
+    kind = line.movements.setdefault(moved.kind, KindSum())
     kind.count += 1
-    kind.debit += row["debit"]
-    kind.credit += row["credit"]
+    kind.debit += moved.debit
+    kind.credit += moved.credit
 
 
 def _jobs(connection: Connection, owner: str, epochs: range) -> dict[str, dict[str, int]]:

@@ -1,7 +1,8 @@
 """The read models' tables, the same for SQLite and PostgreSQL.
 
 Amounts are exact: NUMERIC(39) where the database has it, decimal text in SQLite, where SUM would give a float. So no
-query adds amounts up in SQLite; readers do.
+query adds amounts up in SQLite; readers do. Tables that grow with the jobs are kept in the order of their key, with no
+row number beside it.
 """
 
 from typing import Any
@@ -99,6 +100,7 @@ balance = Table(
     Column("log", String(40), primary_key=True),
     Column("debits", BaseUnits, nullable=False),
     Column("credits", BaseUnits, nullable=False),
+    sqlite_with_rowid=False,
 )
 history = Table(
     "history",
@@ -114,6 +116,7 @@ history = Table(
     Column("credit", BaseUnits, nullable=False),
     Column("debits", BaseUnits, nullable=False),
     Column("credits", BaseUnits, nullable=False),
+    sqlite_with_rowid=False,
 )
 job = Table(
     "job",
@@ -134,6 +137,7 @@ job = Table(
     Column("waiting", BaseUnits, nullable=False),
     Column("epoch", Integer, nullable=False),
     Column("late", Boolean, nullable=False),
+    sqlite_with_rowid=False,
 )
 epoch = Table(
     "epoch",

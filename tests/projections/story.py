@@ -115,7 +115,7 @@ class Story:
 
     def project(self, engine: Engine) -> None:
         """Fold what is new, as a process that has just started."""
-        Projector(engine, self.facts, [self.hub, self.lane]).run()
+        Projector(engine, self.facts, [self.hub, self.lane]).run_whole()
 
     def write(
         self, log: MemoryLog, now: int, decisions: Sequence[tuple[type[Decision], str, Data]], epoch: int | None = None

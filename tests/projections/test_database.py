@@ -19,6 +19,7 @@ from events.instant import DAY, parse_instant
 from projections.database import REVISION, SchemaOutdated, migrate, open_sqlite
 from projections.project import ProjectionMoved, Projector
 from projections.tables import METADATA, checkpoint
+from projections.write import insert_tuples, upsert_tuples
 from settlement.lines import Line
 from settlement.verify import verify_rows
 from tests.projections.story import told
@@ -83,6 +84,25 @@ def test_amounts_of_39_digits_come_back_exactly(engine: Engine) -> None:
 
     with engine.connect() as connection:
         assert connection.execute(select(METADATA.tables["balance"])).one().debits == amount
+
+
+@pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 200])
+def test_rows_are_written_and_replaced_in_any_number(engine: Engine, count: int) -> None:
+    table = METADATA.tables["epoch_total"]
+    rows = [(epoch, "OMNI", 1, epoch, 2**63 - 1, str(2**63), "7", 0, 0) for epoch in range(count)]
+    replaced = [(*row[:2], 2, *row[3:]) for row in rows]
+
+    with engine.begin() as connection:
+        insert_tuples(connection, table, rows)
+        upsert_tuples(connection, table, replaced[1:])
+
+    with engine.connect() as connection:
+        found = connection.execute(select(table).order_by(table.c.epoch)).all()
+        kinds = connection.execute(text("select distinct typeof(burn), typeof(net), typeof(settled) from epoch_total"))
+        assert kinds.all() == ([("text", "text", "integer")] if count else [])
+    assert [tuple(row) for row in found] == [
+        (epoch, "OMNI", 2 if epoch else 1, epoch, 2**63 - 1, 2**63, 7, 0, 0) for epoch in range(count)
+    ]
 
 
 def test_a_reader_cannot_write(books: Books) -> None:

@@ -1,0 +1,275 @@
+"""What becomes of jobs, and what epochs settled: the rows that a batch of decisions changes.
+
+    a job's row = what its last attempt came to      + what a later settlement of the attempt pays of lines that waited
+
+Each decision is written as the row of a job that nothing had happened to; where there was a row, a join says what of it
+stays.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from itertools import chain, repeat
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Connection, select, tuple_
+
+from events.columns import Columns
+from events.decisions import EscrowFunded, FeeAllocated, JobRefunded, JobSettled
+from events.event import Decision, Event
+from ledger.sums import limbs_of
+from ledger.vectors import sum_items
+from projections import tables
+from projections.batch import Batch
+
+__all__ = ["JobRows"]
+
+# In the order of the columns of `tables.job`.
+JobRow = tuple[Any, ...]
+Key = tuple[str, str]
+_NAMES = [column.name for column in tables.job.c]
+_STATUS, _ASSET, _ESCROW, _GPU_SECONDS, _REFUND, _WAITING, _EPOCH = map(
+    _NAMES.index, ("status", "asset", "escrow", "gpu_seconds", "refund", "waiting", "epoch")
+)
+_AMOUNTS = {_ESCROW, *range(_GPU_SECONDS + 1, _EPOCH)}
+_SUMS = ("gross", "burn", "fee", "net")
+_TOTALS = ("settled", *_SUMS, "pool", "treasury")
+# What becomes of a job; one that is redistributed waits for its next attempt.
+_REFUNDED = {"failed": "refunded", "cancelled": "cancelled", "redistributed": "open"}
+_INT64_END = 2**63
+# So many keys are asked for at once; databases bound the parameters of a statement.
+_KEYS_MAX = 400
+
+
+# The decision's line, the row that it alone leads to, and how that joins one that is there; None: it takes its place.
+Join = Callable[[JobRow, JobRow], JobRow] | None
+Step = tuple[int, JobRow, Join]
+
+
+class JobRows:
+    """The rows of jobs and of epochs' totals that a batch leaves."""
+
+    def __init__(self, connection: Connection) -> None:
+        """Begin a batch; `connection` reads rows that the batch goes on with."""
+        self._connection = connection
+        self._rows: dict[Key, JobRow] = {}
+        self._whole: list[JobRow] = []
+        # What was not built from columns may hold amounts of 2^63 and more.
+        self._unbounded = set[Key]()
+        self._totals: dict[tuple[int, str], Counter[str]] = {}
+
+    def take(self, batch: Batch) -> None:
+        """Bring jobs and totals up to a batch, which was read."""
+        steps, built = list[Step](), list[tuple[list[int], list[JobRow], list[Join] | None]]()
+        for part in batch.parts:
+            if part.columns.kind in _COLUMNS and len(part.columns):
+                built.append((part.lines().tolist(), *_COLUMNS[part.columns.kind](part.columns)))
+                if part.columns.kind is JobSettled:
+                    self._add_sums(part.columns)
+        for line, decision in batch.decisions:
+            self._take_alone(line, decision, steps)
+        if all(joins is None for _, _, joins in built) and all(join is None for _, _, join in steps):
+            rows = [row for _, some, _ in built for row in some]
+            if len({row[1] for row in chain(rows, (row for _, row, _ in steps))}) == len(rows) + len(steps):
+                # Each job comes once, and whole.
+                self._whole, built = rows, []
+        for lines, rows, joins in built:
+            steps += zip(lines, rows, joins or repeat(None), strict=False)
+        steps.sort(key=itemgetter(0))
+        self._load(steps)
+        for _, row, join in steps:
+            self._rows[row[0], row[1]] = row if join is None else self._join(row, join)
+
+    def _take_alone(self, line: int, decision: Decision, steps: list[Step]) -> None:
+        if isinstance(decision, FeeAllocated):
+            fees = decision.data
+            self._total(decision.epoch, fees.asset).update(pool=int(fees.pool), treasury=int(fees.treasury))
+        build = _ROWS.get(type(decision))
+        if build is None:
+            return
+        row, join = build(decision)
+        steps.append((line, row, join))
+        self._unbounded.add((row[0], row[1]))
+        if isinstance(decision, JobSettled):
+            sums = dict(zip(_SUMS, row[_GPU_SECONDS + 1 : _REFUND], strict=True))
+            self._total(decision.epoch, decision.data.asset).update(sums, settled=1)
+
+    def _add_sums(self, events: Columns) -> None:
+        """Add settlements to the totals of their epochs."""
+        lines = events.items("data.lines")
+        assets = np.array(events.bytes("data.asset"))
+        for asset in np.unique(assets).tolist():
+            mine = assets == asset
+            epochs = events.numbers("epoch")[mine]
+            order = np.argsort(epochs, kind="stable")
+            starts = np.flatnonzero(np.diff(epochs[order], prepend=-1))
+            counts = np.diff(starts, append=len(order)).tolist()
+            sums = [
+                limbs_of(sum_items(events, lines, lines.amounts(name))[mine][order]).sum_groups(starts).ints()
+                for name in _SUMS
+            ]
+            for epoch, count, *amounts in zip(epochs[order][starts].tolist(), counts, *sums, strict=True):
+                self._total(epoch, asset.decode()).update(dict(zip(_SUMS, amounts, strict=True)), settled=count)
+
+    def _join(self, row: JobRow, join: Callable[[JobRow, JobRow], JobRow]) -> JobRow:
+        before = self._rows.get((row[0], row[1]))
+        if before is None:
+            return row
+        self._unbounded.add((row[0], row[1]))
+        if join is _settled and before[_STATUS] == "settled":
+            # A job that was settled before counts once.
+            self._total(row[_EPOCH], row[_ASSET])["settled"] -= 1
+        return join(before, row)
+
+    def _load(self, steps: list[Step]) -> None:
+        """Read the rows of jobs that the batch finds begun."""
+        begun, made = dict[Key, None](), set[Key]()
+        for _, row, join in steps:
+            key = row[0], row[1]
+            if join is None:
+                made.add(key)
+            elif key not in made:
+                begun[key] = None
+        keys, columns = list(begun), tables.job.c
+        for start in range(0, len(keys), _KEYS_MAX):
+            chosen = tuple_(columns.consumer, columns.id).in_(keys[start : start + _KEYS_MAX])
+            for found in self._connection.execute(select(tables.job).where(chosen)):
+                self._rows[found.consumer, found.id] = tuple(found)
+
+    def _total(self, epoch: int, asset: str) -> Counter[str]:
+        key = epoch, asset
+        total = self._totals.get(key)
+        if total is None:
+            column = tables.epoch_total.c
+            statement = select(tables.epoch_total).where(column.epoch == epoch, column.asset == asset)
+            found = self._connection.execute(statement).mappings().first()
+            total = self._totals[key] = Counter({name: 0 if found is None else found[name] for name in _TOTALS})
+        return total
+
+    # --- what is written ---
+
+    def jobs(self) -> list[JobRow]:
+        """Return the rows of jobs, in the order of their key."""
+        rows = list(self._whole)
+        for key, row in self._rows.items():
+            if key in self._unbounded and max(row[_ESCROW:_EPOCH]) >= _INT64_END:
+                rows.append(tuple(str(n) if place in _AMOUNTS else n for place, n in enumerate(row)))
+            else:
+                rows.append(row)
+        return sorted(rows, key=itemgetter(0, 1))
+
+    def totals(self) -> list[dict[str, Any]]:
+        """Return the rows of epochs' totals."""
+        return [{"epoch": epoch, "asset": asset, **total} for (epoch, asset), total in sorted(self._totals.items())]
+
+
+# --- what stays of a row ---
+
+
+def _settled(before: JobRow, row: JobRow) -> JobRow:
+    if before[_STATUS] != "settled":
+        # The attempt's escrow is what was held for it.
+        return (*before[:_STATUS], row[_STATUS], *before[_STATUS + 1 : _GPU_SECONDS], *row[_GPU_SECONDS:])
+    sums = (one + more for one, more in zip(before[_GPU_SECONDS:_WAITING], row[_GPU_SECONDS:_WAITING], strict=True))
+    return (*before[:_GPU_SECONDS], *sums, before[_WAITING] - row[_ESCROW], *row[_EPOCH:])
+
+
+def _refunded(before: JobRow, row: JobRow) -> JobRow:
+    begin, end = _STATUS + 2, _REFUND
+    return (*before[:_STATUS], *row[_STATUS:begin], *before[begin:end], row[_REFUND], before[_WAITING], *row[_EPOCH:])
+
+
+# --- decisions as rows, one by one ---
+
+Built = tuple[JobRow, Join]
+
+
+def _funded_row(event: EscrowFunded) -> Built:
+    data = event.data
+    return _row(event, ("open", "", data.attempt, data.asset, int(data.amount)), (0,) * 7), None
+
+
+def _settled_row(event: JobSettled) -> Built:
+    data = event.data
+    used = sum(line.gpu_seconds for line in data.lines)
+    sums = (sum(int(getattr(line, name)) for line in data.lines) for name in _SUMS)
+    amounts = (used, *sums, int(data.refund), sum(int(line.hold) for line in data.waiting))
+    row = _row(event, ("settled", "", data.attempt, data.asset, int(data.escrow)), amounts)
+    # A job that arrives whole was never opened.
+    return row, _settled if data.funding == "escrow" else None
+
+
+def _refunded_row(event: JobRefunded) -> Built:
+    data, amounts = event.data, (0, 0, 0, 0, 0, int(event.data.amount), 0)
+    row = _row(event, (_REFUNDED[data.outcome], data.cause, data.attempt, data.asset, 0), amounts)
+    # Nor was one that is withdrawn before any attempt.
+    return row, _refunded if data.attempt else None
+
+
+def _row(event: EscrowFunded | JobSettled | JobRefunded, terms: tuple[Any, ...], amounts: Iterable[int]) -> JobRow:
+    return (event.data.consumer, event.subject, *terms, *amounts, event.epoch, event.late)
+
+
+_ROWS: dict[type[Decision], Callable[[Any], Built]] = {
+    EscrowFunded: _funded_row,
+    JobSettled: _settled_row,
+    JobRefunded: _refunded_row,
+}
+
+
+# --- decisions as rows, as columns ---
+
+BuiltColumns = tuple[list[JobRow], list[Join] | None]
+
+
+def _funded_columns(events: Columns) -> BuiltColumns:
+    rows = _rows(events, repeat("open"), repeat(""), events.amounts("data.amount").tolist(), [repeat(0)] * 7)
+    return rows, None
+
+
+def _settled_columns(events: Columns) -> BuiltColumns:
+    lines, waiting = events.items("data.lines"), events.items("data.waiting")
+    amounts = [
+        sum_items(events, lines, lines.numbers("gpu_seconds")),
+        *(sum_items(events, lines, lines.amounts(name)) for name in _SUMS),
+        events.amounts("data.refund"),
+        sum_items(events, waiting, waiting.amounts("hold")),
+    ]
+    escrow = events.amounts("data.escrow").tolist()
+    rows = _rows(events, repeat("settled"), repeat(""), escrow, [values.tolist() for values in amounts])
+    joins: dict[bytes, Join] = {b"escrow": _settled, b"consumer": None}
+    fundings = events.bytes("data.funding")
+    return rows, list(map(joins.__getitem__, fundings)) if b"escrow" in fundings else None
+
+
+def _refunded_columns(events: Columns) -> BuiltColumns:
+    amounts: list[Any] = [*[repeat(0)] * 5, events.amounts("data.amount").tolist(), repeat(0)]
+    statuses = map(_REFUNDED.__getitem__, events.texts("data.outcome"))
+    rows = _rows(events, statuses, events.texts("data.cause"), repeat(0), amounts)
+    return rows, [_refunded if attempt else None for attempt in events.numbers("data.attempt").tolist()]
+
+
+def _rows(
+    events: Columns, statuses: Iterable[str], causes: Iterable[str], escrow: Iterable[int], amounts: list[Any]
+) -> list[JobRow]:
+    columns: list[Any] = [
+        events.texts("data.consumer"),
+        events.texts("subject"),
+        statuses,
+        causes,
+        events.numbers("data.attempt").tolist(),
+        events.texts("data.asset"),
+        escrow,
+        *amounts,
+        events.numbers("epoch").tolist(),
+        events.numbers("late").astype(bool).tolist(),
+    ]
+    return list(zip(*columns, strict=False))
+
+
+_COLUMNS: dict[type[Event], Callable[[Columns], BuiltColumns]] = {
+    EscrowFunded: _funded_columns,
+    JobSettled: _settled_columns,
+    JobRefunded: _refunded_columns,
+}

@@ -1,0 +1,115 @@
+"""All balances at once: sealed segments by their columns, what lies behind them from the log.
+
+    balances = Σ over logs (Σ over segments: amounts by side  +  Σ over the unsealed tail: postings)
+
+Each page of a segment that is added is checked before. Where one is unusable it is named, and the log is read instead.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from ledger.accounts import Key
+from ledger.balances import digest_of_balances
+from ledger.sums import Limbs, LimbSums, Numbering
+from ledger.vectors import Names
+from projections.batch import Batch, read_batches
+from projections.past import Past
+from projections.segments import SegmentUnusable, SideSums, split_key
+
+__all__ = ["Replayed", "replay"]
+
+# So many events behind what is sealed are held at once.
+_TAIL_EVENTS = 4_096
+_LIMB = 31
+_LOW = 2**_LIMB - 1
+
+
+class _Totals:
+    """Sums of sides by account, from many segments; in limbs, since they may pass 2^63."""
+
+    def __init__(self) -> None:
+        self._numbers = Numbering()
+        self._low = self._high = np.zeros((0, 2), dtype=np.int64)
+        self._large: dict[tuple[int, int], int] = {}
+
+    def add(self, names: list[bytes], sums: SideSums) -> None:
+        """Add a segment's sums; no account is named twice."""
+        numbers = np.fromiter(map(self._numbers.__getitem__, names), dtype=np.int64, count=len(names))
+        more = len(self._numbers) - len(self._low)
+        if more > 0:
+            room = np.zeros((max(more, len(self._low)), 2), dtype=np.int64)
+            self._low, self._high = np.concatenate((self._low, room)), np.concatenate((self._high, room))
+        low = self._low[numbers] + (sums.low & _LOW).reshape(-1, 2)
+        self._low[numbers] = low & _LOW
+        self._high[numbers] += (sums.high + (sums.low >> _LIMB)).reshape(-1, 2) + (low >> _LIMB)
+        for side, amount in sums.large.items():
+            place = int(numbers[side // 2]), side % 2
+            self._large[place] = self._large.get(place, 0) + amount
+
+    def items(self) -> Iterator[tuple[bytes, int, int]]:
+        """Yield each account's name, debits and credits."""
+        sums = Limbs(self._low.reshape(-1), self._high.reshape(-1)).ints()
+        for (number, side), amount in self._large.items():
+            sums[2 * number + side] += amount
+        yield from zip(self._numbers.names, sums[::2], sums[1::2], strict=False)
+
+
+class _Tail:
+    """Sums of what is not sealed."""
+
+    def __init__(self) -> None:
+        self.events = 0
+        self._names = Names()
+        self._sums = LimbSums(), LimbSums()
+
+    def add(self, batch: Batch) -> None:
+        """Add a batch's postings. Raises: LedgerInvariantBroken."""
+        moves = batch.moves(self._names)
+        for sums, amounts in zip(self._sums, (moves.debits, moves.credits), strict=True):
+            sums.add(moves.accounts, amounts)
+        self.events += batch.size
+
+    def items(self) -> Iterator[tuple[Key, int, int]]:
+        """Yield each account with its debits and credits."""
+        numbers = np.arange(len(self._names))
+        debits, credits = (sums.totals(numbers) for sums in self._sums)
+        yield from zip(self._names.keys, debits, credits, strict=True)
+
+
+class Replayed(NamedTuple):
+    """Debits and credits of every account, and of how many events they were read from where."""
+
+    sums: dict[Key, tuple[int, int]]
+    segments: int
+    sealed: int
+    tail: int
+
+    def digest(self) -> str:
+        """Return the digest of all balances, as `ledger.balances` defines it."""
+        return digest_of_balances(self.sums.items())
+
+
+def replay(past: Past) -> Replayed:
+    """Add up all that the logs hold. Raises: LogDamaged, LedgerInvariantBroken."""
+    totals, tail = _Totals(), _Tail()
+    segments = sealed = 0
+    for log in past.logs():
+        for segment in past.segments(log.name):
+            try:
+                accounts, sums = segment.names(), segment.fold()
+            except SegmentUnusable as unusable:
+                past.forget(log.name, unusable)
+                break
+            totals.add(accounts, sums)
+            segment.rest()
+            segments += 1
+            sealed += segment.header.events
+        for batch in read_batches(log, past.end(log.name), events_max=_TAIL_EVENTS):
+            tail.add(batch)
+    sums_of = {split_key(name): (debits, credits) for name, debits, credits in totals.items()}
+    for key, debits, credits in tail.items():
+        before = sums_of.get(key, (0, 0))
+        sums_of[key] = before[0] + debits, before[1] + credits
+    return Replayed(sums_of, segments, sealed, tail.events)
