@@ -4,19 +4,21 @@ facts/0/*.log … facts/hub/*.log                           the truth, reported:
 ledger/lane-0/*.log … ledger/hub/*.log                    the truth, decided
 ledger/synced                                             how far that is durable together
 projections.sqlite                                        derived; delete it and `rebuild`
-facts.lock  ledger.lock                                   one writer each; readers need none
+segments/lane-0/*.seg … segments/hub/*.seg                derived; delete them and `seal`
+facts.lock  ledger.lock  projections.lock  segments.lock  one writer each; readers need none
 """
 
-import logging
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 from sqlalchemy import Engine
 
 from app.clock import now
-from app.synced import read_synced, write_synced
+from app.locks import hold
+from app.stages import PROJECT, SETTLE, Progress, Projecting, Settling, Stages, tell_cut
+from app.synced import Committed, read_synced
 from events.codec import decode, encode
 from events.event import fact_id
 from events.facts import GenesisDeclared, GenesisDeclaredData
@@ -25,20 +27,18 @@ from events.killpoints import reach
 from events.log import LogFault
 from ledger.parameters import Parameters, parameters_from_json, parameters_hash, parameters_json
 from projections.database import close_to_one_file, migrate, open_sqlite
-from projections.project import Projector
-from settlement.commit import find_unfounded
+from projections.past import Past
+from projections.sealing import Sealed, seal
 from settlement.ingest import Partitions, Receipt, ingest, ingest_whole
 from settlement.lines import Line
-from settlement.output import Output
 from settlement.routing import HUB_PARTITION, LANES_MAX, partitions_of
-from settlement.settle import HubSettler, LaneSettler, Settlement
 from settlement.verify import Finding
 
 __all__ = ["Books", "BooksExist", "BooksMissing", "Progress"]
 
-_LOG = logging.getLogger(__name__)
 MIGRATIONS = Path(__file__).resolve().parents[1] / "migrations"
-Progress = Callable[[int], None]
+# Head and history.
+_PASSES = 2
 
 
 class BooksMissing(Exception):
@@ -131,12 +131,12 @@ class Books:
                 facts.close()
         return parameters_hash(parameters_json(parameters))
 
-    def ingest(self, chunks: Iterator[list[Line]], source: str) -> Iterator[Receipt]:
+    def ingest(self, chunks: Iterator[Sequence[Line]], source: str) -> Iterator[Receipt]:
         """Append the facts of a source; yield a receipt per durable batch. Raises: LogBusy, LogFault."""
         with self._facts_for_ingest() as partitions:
             yield from ingest(chunks, source, partitions, now)
 
-    def ingest_whole(self, chunks: Iterator[list[Line]], source: str) -> Receipt:
+    def ingest_whole(self, chunks: Iterator[Sequence[Line]], source: str) -> Receipt:
         """Append all facts of a source, or none. Raises: LogBusy, LogFault."""
         with self._facts_for_ingest() as partitions:
             return ingest_whole(chunks, source, partitions, now)
@@ -146,23 +146,39 @@ class Books:
         self.parameters()
         with hold_lock(self.folder / "facts.lock"):
             logs = self.partitions(writable=True)
-            _tell_cut(*logs)
+            tell_cut(*logs)
             try:
-                yield Partitions(logs)
+                yield Partitions(logs, self.folder / "cache")
             finally:
                 for log in logs:
                     log.close()
 
     @contextmanager
-    def settlers(self) -> Iterator["Settlers"]:
-        """Hold the ledger lock and settle. Raises: LogBusy, LogDamaged."""
+    def stages(self, only: str | None = None) -> Iterator[Stages]:
+        """Hold the locks of both stages, or of one, while the block settles and projects.
+
+        Raises: LogBusy, LogDamaged, LedgerInvariantBroken.
+        """
         self.parameters()
-        with hold_lock(self.folder / "ledger.lock"):
-            settlers = Settlers(self)
-            try:
-                yield settlers
-            finally:
-                settlers.close()
+        with ExitStack() as stack:
+            settling = projecting = None
+            duty = only or f"{SETTLE} and {PROJECT}"
+            if only != PROJECT:
+                stack.enter_context(hold(self.folder / "ledger.lock", duty))
+            if only != SETTLE:
+                stack.enter_context(hold(self.folder / "projections.lock", duty))
+            if only != PROJECT:
+                lanes, hub = self.lanes(writable=True), self.hub(writable=True)
+                settling = Settling(self.partitions(), lanes, hub, self.synced)
+                stack.callback(settling.close)
+            if only != SETTLE:
+                projecting = self._projecting(self.engine(writable=True))
+                stack.callback(projecting.close)
+            yield Stages(settling, projecting)
+
+    def settlers(self) -> AbstractContextManager[Stages]:
+        """Hold both stages. Raises: LogBusy, LogDamaged, LedgerInvariantBroken."""
+        return self.stages()
 
     # --- projections ---
 
@@ -183,85 +199,43 @@ class Books:
 
     def rebuild(self, on_record: Progress | None = None) -> None:
         """Project everything again into a new file, then take its place: 1 built 2 swapped. Raises: LogBusy."""
-        with hold_lock(self.folder / "ledger.lock"):
+        with hold(self.folder / "projections.lock", "rebuild"):
             fresh = self.folder / "projections.rebuild.sqlite"
             _remove(fresh)
-            engine = open_sqlite(fresh, writable=True)
+            engine = open_sqlite(fresh, writable=True, journal=False)
             migrate(engine, MIGRATIONS)
-            projector = Projector(engine, self.facts(HUB_PARTITION), self.ledgers())
-            projector.run(on_record)
-            projector.check_floors()
-            engine.dispose()
+            projecting = self._projecting(engine)
+            projecting.run(on_record)
+            projecting.close()
             close_to_one_file(fresh)
             reach("rebuild.1-built")
             close_to_one_file(self.database)
             os.replace(fresh, self.database)
             reach("rebuild.2-swapped")
 
+    def _projecting(self, engine: Engine) -> Projecting:
+        """Begin to follow what is committed."""
+        facts = Committed([self.facts(HUB_PARTITION)])
+        followed = [Committed(readers) for readers in zip(*(self.ledgers() for _ in range(_PASSES)), strict=True)]
+        return Projecting(engine, facts, followed, self.synced)
 
-class Settlers:
-    """Lanes, hub and projections of one folder, kept open so that each run goes on where the last ended."""
+    # --- segments ---
 
-    def __init__(self, books: Books) -> None:
-        """Open the logs for writing; check them whole."""
-        facts, hub, lanes = books.partitions(), books.hub(writable=True), books.lanes(writable=True)
-        self._facts, self._ledgers = facts, [*lanes, hub]
-        self._synced = books.synced
-        _tell_cut(*self._ledgers)
-        self._recover()
-        self._settlement = Settlement(
-            [
-                LaneSettler(number, len(lanes), partition, hub, Output(lane, now))
-                for number, (partition, lane) in enumerate(zip(facts[:-1], lanes, strict=True))
-            ],
-            HubSettler(facts[-1], lanes, Output(hub, now)),
-            self._commit,
-        )
-        self._engine = books.engine(writable=True)
-        self.projector = Projector(self._engine, facts[-1], books.ledgers())
+    @property
+    def segments(self) -> Path:
+        """The folder of the sealed segments."""
+        return self.folder / "segments"
 
-    def run(self, on_settled: Progress | None = None, on_projected: Progress | None = None) -> tuple[int, int]:
-        """Settle and project all that is there; return how many decisions were taken and folded."""
-        decided = self._settlement.run(on_record=on_settled)
-        folded = self.projector.run(on_projected)
-        self.projector.check_floors()
-        return decided, folded
+    def past(self) -> Past:
+        """Open the sealed segments of all ledger logs."""
+        return Past(self.segments, self.ledgers())
 
-    def _recover(self) -> None:
-        """Cut back what a crash between two commits left without its ground."""
-        committed = read_synced(self._synced)
-        if committed is None:
-            # New books; or such as were made before there were commits, when each record was synced by itself.
-            committed = {log.name: log.end() for log in (*self._ledgers, *self._facts)}
-            write_synced(self._synced, committed)
-        cuts = find_unfounded(self._ledgers, self._facts, committed)
-        for log in self._ledgers:
-            if log.name in cuts:
-                _LOG.warning("%s: cut back to %d: what lay behind was never committed", log.name, cuts[log.name])
-                log.cut_back(cuts[log.name])
-        self._committed = {log.name: committed.get(log.name, 0) for log in self._ledgers}
-
-    def _commit(self) -> None:
-        """Make all decisions durable: 1 the facts they rest on, 2 the ledger logs, 3 the mark that says how far."""
-        ends = {log.name: log.end() for log in self._ledgers}
-        if ends == self._committed:
-            return
-        grounds = {log.name: log.end() for log in self._facts}
-        for log in self._facts:
-            log.sync()
-        reach("commit.1-facts-synced")
-        for log in self._ledgers:
-            log.sync()
-        reach("commit.2-ledgers-synced")
-        write_synced(self._synced, grounds | ends)
-        reach("commit.3-marked")
-        self._committed = ends
-
-    def close(self) -> None:
-        """Give back logs and database."""
-        for log in self._ledgers:
-            log.close()
-        self._engine.dispose()
+    def seal(self, *, unfinished: bool = False, anew: bool = False) -> Iterator[Sealed]:
+        """Seal the full files of all ledger logs, or all files, or all again. Raises: LogBusy, LogDamaged."""
+        self.parameters()
+        with hold(self.folder / "segments.lock", "seal"):
+            for log in self.ledgers():
+                yield from seal(log, self.segments, unfinished=unfinished, anew=anew)
 
 
 def _genesis(parameters: Parameters) -> GenesisDeclared:
@@ -277,13 +251,6 @@ def _genesis(parameters: Parameters) -> GenesisDeclared:
         schema_version=1,
         data=GenesisDeclaredData(parameters=text, params_hash=parameters_hash(text)),
     )
-
-
-def _tell_cut(*logs: FileLog) -> None:
-    """Say where a torn tail was cut when a log was opened for writing."""
-    for log in logs:
-        if log.cut_bytes:
-            _LOG.warning("%s: cut %d bytes of a batch that was never acknowledged", log.name, log.cut_bytes)
 
 
 def _remove(database: Path) -> None:

@@ -9,7 +9,7 @@ import click
 from sqlalchemy.exc import DatabaseError
 
 from app.books import BooksExist, BooksMissing
-from app.commands import ask, check, demo, earnings, export, statement, trace, write
+from app.commands import ask, check, demo, earnings, export, seal, statement, trace, write
 from app.settings import read_settings
 from app.traces.alibaba import TraceMalformed
 from events.killpoints import arm
@@ -19,6 +19,7 @@ from projections.database import SchemaOutdated
 from projections.position import AtRefused
 from projections.project import ProjectionMoved
 from projections.read import AccountUnknown
+from projections.segments import SegmentUnusable
 
 __all__ = ["cli", "main"]
 
@@ -33,6 +34,7 @@ EXPECTED = (
     ParametersInvalid,
     ProjectionMoved,
     SchemaOutdated,
+    SegmentUnusable,
     TraceMalformed,
     OSError,
 )
@@ -66,6 +68,8 @@ for command in (
     statement.statement,
     check.verify,
     check.rebuild,
+    seal.seal,
+    seal.replay,
     export.export,
     demo.demo,
 ):

@@ -1,13 +1,48 @@
-"""How far the ledger logs of embedded books are durable together: one small file beside them.
+"""How far the logs of embedded books are durable together: one small file beside them, and a log up to there.
 
 position SP log LF, for each log        written anew behind each commit, by renaming
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-__all__ = ["read_synced", "write_synced"]
+from events.filelog import FileLog
+from events.record import Record
+
+__all__ = ["Committed", "read_synced", "write_synced"]
+
+
+class Committed:
+    """A log up to the last commit, for those who build on it.
+
+    It is read at two places, the head and behind it history; each reader stays where it is, so that neither searches.
+    """
+
+    def __init__(self, readers: Sequence[FileLog]) -> None:
+        """Take the log as often as there are places; nothing of it is committed yet."""
+        self.name = readers[0].name
+        self.limit = 0
+        self._places = [(0, reader) for reader in readers]
+
+    def read(self, position: int = 0) -> Iterator[Record]:
+        """Yield the records that end behind `position`, up to the limit. Raises: LogDamaged."""
+        if position >= self.limit:
+            return
+        number = max(range(len(self._places)), key=lambda place: _nearness(self._places[place][0], position))
+        reader = self._places[number][1]
+        for record in reader.read(position):
+            if record.end > self.limit:
+                return
+            self._places[number] = record.end, reader
+            yield record
+            if record.end == self.limit:
+                return
+
+
+def _nearness(place: int, position: int) -> int:
+    """Rank the places before a position, the nearest first, above those behind it."""
+    return place if place <= position else -place
 
 
 def read_synced(path: Path) -> dict[str, int] | None:

@@ -63,7 +63,7 @@ def history(account: str, books: Books, at: str | None, form: str, as_json: bool
     2027-01-24T08:02:52.000000Z,JobSettled,openb-pod-0026,escrow,OMNI,0,3684479167,3684479167,lane-0:267
     """
     with books.engine().connect() as connection:
-        position = read_position(connection, at)
+        position = read_position(connection, at, history=True)
         movements = list(read_history(connection, position, account))
     if not movements:
         raise AccountUnknown(f"nothing has moved {account} up to {format_position(position)}")

@@ -55,7 +55,7 @@ def epochs(books: Books, at: str | None, form: str, as_json: bool) -> None:
     """
     parameters = books.parameters()
     with books.engine().connect() as connection:
-        position = read_position(connection, at)
+        position = read_position(connection, at, history=True)
         lines = read_epochs(connection, position, parameters.unit.asset)
     columns = ["epoch", "settled", *_EPOCH_AMOUNTS, "snapshot"]
     rows = [_epoch_row(line, line.snapshot) for line in lines]
@@ -107,7 +107,7 @@ def rewards(validator: str, books: Books, at: str | None, form: str, as_json: bo
     """
     parameters = books.parameters()
     with books.engine().connect() as connection:
-        position = read_position(connection, at)
+        position = read_position(connection, at, history=True)
         lines = read_rewards(connection, position, parameters.unit.asset, [validator])
         known = {line.id for line in read_participants(connection, position) if line.role == "validator"}
         if validator not in known and not lines:
@@ -257,7 +257,7 @@ def apy(validator: str | None, books: Books, at: str | None, form: str, as_json:
     """
     parameters = books.parameters()
     with books.engine().connect() as connection:
-        position = read_position(connection, at)
+        position = read_position(connection, at, history=True)
         if validator is not None and validator not in {
             line.id for line in read_participants(connection, position) if line.role == "validator"
         }:

@@ -1,28 +1,32 @@
 """Commands that create books and take facts in: init, ingest, run."""
 
 import os
-import signal
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
-from app.books import Books, Progress
+from app.books import Books
 from app.facts import Producer, to_line
 from app.options import books_option, instant
 from app.render import print_json, progress, say
+from app.stages import PROJECT, SETTLE, Progress, Stages
+from app.stopping import Stopping, heed_signals
 from ledger.parameters import Parameters, parameters_from_toml
 from settlement.ingest import Partitions, Receipt
-from settlement.lines import Line, read_chunks
+from settlement.lines import Chunk, Line, read_chunks
 from settlement.routing import LANES_MAX
 
 __all__ = ["ingest", "init", "load_preset", "run"]
 
 PRESETS = Path(__file__).resolve().parents[2] / "ledger" / "presets"
-# How long `run` waits before it looks again when there was nothing to do.
+# How long `run` waits before it looks again: when there was nothing to do, and when there was something.
 IDLE_SECONDS = 0.2
+BUSY_SECONDS = 0.02
+# History and jobs follow the balances while idle. Where one process has both stages they are never behind by more
+# decisions than these; where projecting is a process of its own, they wait until there is nothing else to do.
+BEHIND_MAX = 50_000
 REFUSED_SHOWN_MAX = 20
 
 
@@ -96,10 +100,10 @@ def ingest(file: str, books: Books, strict: bool, receipts: bool, as_json: bool)
     _report(total, source, as_json, strict)
 
 
-def _counted(chunks: Iterator[list[Line]], advance: Progress) -> Iterator[list[Line]]:
+def _counted(chunks: Iterator[Chunk], advance: Progress) -> Iterator[Chunk]:
     for chunk in chunks:
         yield chunk
-        advance(sum(line.length + 1 for line in chunk))
+        advance(chunk.size)
 
 
 def _add(total: Receipt, receipt: Receipt) -> Receipt:
@@ -147,38 +151,72 @@ def _report(total: Receipt, source: str, as_json: bool, strict: bool) -> None:
 @books_option
 @click.option("--once", is_flag=True, help="Stop when everything that is there is settled and projected.")
 @click.option(
+    "--only",
+    type=click.Choice([SETTLE, PROJECT]),
+    help="Do one of the two, beside a process that does the other.",
+)
+@click.option(
     "--close-until",
     metavar="TIME",
     callback=instant,
     help="Mark all streams up to TIME first: closes the epochs before it.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON (with --once).")
-def run(books: Books, once: bool, close_until: int | None, as_json: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def run(books: Books, once: bool, only: str | None, close_until: int | None, as_json: bool) -> None:
     """Settle what was reported, and project it; go on until stopped.
+
+    Asked to stop (SIGINT, SIGTERM), it first takes what is there. What is projected is what was committed: balances at
+    once, histories and jobs' totals behind them while there is nothing else to do. With `--only project` stopping
+    leaves those for the next time.
 
     \b
     $ omnisync run --once --data B
     settled 14730 decisions, folded 14730
     """
     if close_until is not None:
+        if only == PROJECT:
+            raise click.UsageError("--close-until is for those who settle")
         _mark_all(books, close_until)
-    stopping: list[int] = []
-    with books.settlers() as settlers:
-        if not once:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, lambda received, _frame: stopping.append(received))
-            say("settling; stop with Ctrl-C")
-        with progress("settle") as settled, progress("project") as projected:
-            decided, folded = settlers.run(settled, projected)
-        while not once and not stopping:
-            did = settlers.run()
-            decided, folded = decided + did[0], folded + did[1]
-            if not any(did):
-                time.sleep(IDLE_SECONDS)
+    if once:
+        with books.stages(only) as stages:
+            decided, folded = _run_shown(stages, history=True)
+    else:
+        with heed_signals() as stopping, books.stages(only) as stages:
+            say(f"{'projecting' if only == PROJECT else 'settling'}; stop with Ctrl-C")
+            first = _run_shown(stages, history=False)
+            then = _follow(stages, stopping, behind=first[1])
+            decided, folded = first[0] + then[0], first[1] + then[1]
     if as_json:
         print_json({"decided": decided, "folded": folded})
     else:
-        click.echo(f"settled {decided} decisions, folded {folded}")
+        done = {SETTLE: f"settled {decided} decisions", PROJECT: f"folded {folded} decisions"}
+        click.echo(done[only] if only else f"{done[SETTLE]}, folded {folded}")
+
+
+def _run_shown(stages: Stages, *, history: bool) -> tuple[int, int]:
+    with progress("settle") as settled, progress("project") as projected:
+        return stages.run(settled, projected, history=history)
+
+
+def _follow(stages: Stages, stopping: Stopping, behind: int) -> tuple[int, int]:
+    """Settle and project until asked to stop, and once more then; return how many decisions were taken and folded."""
+    decided = folded = 0
+    alone = stages.settling is None
+    found = True
+    while True:
+        last, found_before = stopping.asked, found
+        did = stages.run(history=False)
+        found = any(did)
+        decided, folded, behind = decided + did[0], folded + did[1], behind + did[1]
+        if last:
+            break
+        if not (found or found_before) or (behind >= BEHIND_MAX and not alone):
+            stages.catch_up()
+            behind = 0
+        stopping.wait(BUSY_SECONDS if found else IDLE_SECONDS)
+    if not alone:
+        stages.catch_up()
+    return decided, folded
 
 
 def _mark_all(books: Books, until: int) -> None:

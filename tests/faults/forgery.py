@@ -39,8 +39,9 @@ def rest_anew(books: Books, name: str) -> None:
 
     def edit(records: list[Record]) -> list[Record]:
         return [
-            record._replace(
-                header=msgspec.structs.replace(record.header, basis=tuple(on(basis) for basis in record.header.basis))
+            Record(
+                msgspec.structs.replace(record.header, basis=tuple(on(basis) for basis in record.header.basis)),
+                record.lines,
             )
             for record in records
         ]

@@ -1,0 +1,28 @@
+"""Locks that say who holds them: while one is held, its file names what its holder does, and as which process."""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from events.filelog import hold_lock
+from events.log import LogBusy
+
+__all__ = ["hold"]
+
+
+@contextmanager
+def hold(path: Path, duty: str) -> Iterator[None]:
+    """Hold an exclusive lock while the block runs. Raises: LogBusy, which names the holder."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(hold_lock(path))
+        except LogBusy as error:
+            holder = path.read_text(encoding="utf-8")
+            named = f" ({holder})" if holder else ""
+            raise LogBusy(f"{path.name} is held by another process{named}; wait for it to end") from error
+        path.write_text(f"{duty}, process {os.getpid()}", encoding="utf-8")
+        try:
+            yield
+        finally:
+            os.truncate(path, 0)
