@@ -23,7 +23,7 @@ from benchmarks.measure import measure
 from benchmarks.network import prepare_network
 from benchmarks.report import draw, stage_lines, summarise, table_lines, write_json
 from benchmarks.stream import PARAMETERS, usage_stream, write_lines
-from benchmarks.systems import OURS, PGLEDGER, SYSTEMS, System
+from benchmarks.systems import BESIDE, OURS, PGLEDGER, SYSTEMS, System
 from benchmarks.task import BATCH, NETWORK, Result, Task, prepare
 
 __all__ = ["main", "make_task", "run_rounds"]
@@ -31,7 +31,7 @@ __all__ = ["main", "make_task", "run_rounds"]
 STREAMS = {"a": usage_stream, "b": life_stream}
 TOP = 12
 # Sizes of the two streams whose difference is counted.
-COUNTED = (100, 300)
+COUNTED = (2_000, 4_000)
 
 
 def make_task(stream: str, n: int, folder: Path, seed: int = 1) -> Task:
@@ -176,7 +176,7 @@ def show(summary: dict[str, Any]) -> None:
     """Print tables and conditions."""
     print(f"\nstream ({summary['stream']}): {summary['settlements']:,} settlements, {summary['facts']:,} lines")
     print("\n".join(["", *table_lines(summary), ""]))
-    if OURS in summary["systems"]:
+    if {OURS, BESIDE} & summary["systems"].keys():
         print("\n".join([*stage_lines(summary), ""]))
     print(f"batch of the peers: {BATCH:,} entries; " + ", ".join(f"{k} {v}" for k, v in summary["conditions"].items()))
     for name, system in summary["systems"].items():

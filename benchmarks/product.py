@@ -6,7 +6,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import cast
 
-from app.books import Books, Progress
+from app.books import Books
+from app.stages import Progress
 from benchmarks.task import Result, Task, rss_mib
 from benchmarks.watch import Watch
 from ledger.accounts import Key
@@ -17,7 +18,16 @@ from settlement.lines import CHUNK_BYTES, read_chunks
 from settlement.settle import BATCH_DECISIONS
 from settlement.verify import fold_books
 
-__all__ = ["run_product", "run_replay"]
+__all__ = [
+    "create_books",
+    "fill_books",
+    "ingest_stream",
+    "run_product",
+    "run_replay",
+    "size_of",
+    "stored_balances",
+    "sum_by_account",
+]
 
 
 class _Watched:
@@ -31,6 +41,10 @@ class _Watched:
         with self._watch.stage("project"):
             return self._projector.run(on_record)
 
+    def catch_up(self) -> int:
+        with self._watch.stage("history"):
+            return self._projector.catch_up()
+
     def check_floors(self) -> None:
         self._projector.check_floors()
 
@@ -38,40 +52,54 @@ class _Watched:
 def run_product(task: Task, folder: Path, watch: Watch | None = None) -> Result:
     """Measure ingest, settlement and projection of the stream into new books; opening them is counted apart."""
     books, watch = Books(folder / "books"), watch or Watch()
-    _fill(books, task, watch)
+    fill_books(books, task, watch)
     stages = watch.seconds
     rss = rss_mib()
-    log_bytes = sum(_size(books.folder / name) for name in ("facts", "ledger"))
+    log_bytes = sum(size_of(books.folder / name) for name in ("facts", "ledger"))
     return Result(
         seconds=stages["ingest"] + stages["settle"] + stages["project"],
-        exact=task.agrees(_balances(books)),
-        bytes_on_disk=_size(books.folder),
+        exact=task.agrees(stored_balances(books)),
+        bytes_on_disk=size_of(books.folder),
         rss_mib=rss,
         stages=dict(stages),
         conditions=f"fsync per {CHUNK_BYTES:,} bytes read and per {BATCH_DECISIONS:,} decisions; "
-        f"logs {log_bytes // task.facts} bytes per fact, SQL projections the rest (WAL, synchronous=NORMAL: derived)",
+        f"logs {log_bytes // task.facts} bytes per fact, SQL projections the rest (WAL, synchronous=NORMAL: derived); "
+        "one process; history follows behind the balances and is not counted",
     )
 
 
-def _fill(books: Books, task: Task, watch: Watch) -> None:
+def fill_books(books: Books, task: Task, watch: Watch) -> None:
+    """Create books, ingest the stream, settle and project it."""
     with watch.stage("open"):
-        read = parameters_from_json if task.parameters.suffix == ".json" else parameters_from_toml
-        books.create(read(task.parameters.read_text(encoding="utf-8")))
+        create_books(books, task)
     with watch.stage("ingest"):
-        file = os.open(task.stream, os.O_RDONLY)
-        lines = sum(receipt.lines for receipt in books.ingest(read_chunks(file), task.stream.name))
-        os.close(file)
-    assert lines == task.facts, f"ingested {lines} lines of {task.facts}"
-    with watch.stage("open"), books.settlers() as settlers:
-        settlers.projector = cast(Projector, _Watched(settlers.projector, watch))
+        ingest_stream(books, task)
+    with watch.stage("open"), books.settlers() as stages:
+        assert stages.projecting is not None
+        stages.projecting.projector = cast(Projector, _Watched(stages.projecting.projector, watch))
         with watch.stage("settle"):
-            settlers.run()
+            stages.run(history=False)
+        stages.catch_up()
+
+
+def create_books(books: Books, task: Task) -> None:
+    """Create books with the task's parameters."""
+    read = parameters_from_json if task.parameters.suffix == ".json" else parameters_from_toml
+    books.create(read(task.parameters.read_text(encoding="utf-8")))
+
+
+def ingest_stream(books: Books, task: Task) -> None:
+    """Ingest the file of facts."""
+    file = os.open(task.stream, os.O_RDONLY)
+    lines = sum(receipt.lines for receipt in books.ingest(read_chunks(file), task.stream.name))
+    os.close(file)
+    assert lines == task.facts, f"ingested {lines} lines of {task.facts}"
 
 
 def run_replay(task: Task, folder: Path) -> Result:
     """Measure what an auditor does with finished books: each leaf and root of the ledger logs, each entry, all sums."""
     books = Books(folder / "books")
-    _fill(books, task, Watch())
+    fill_books(books, task, Watch())
     start = perf_counter()
     for log in books.ledgers():
         log.root()
@@ -82,31 +110,34 @@ def run_replay(task: Task, folder: Path) -> Result:
     rss = rss_mib()
     books.rebuild()
     rebuilt = perf_counter()
-    totals = _by_account(((key, sums[1] - sums[0])) for key, sums in folded.balances.items())
+    totals = sum_by_account(((key, sums[1] - sums[0])) for key, sums in folded.balances.items())
     return Result(
         seconds=ended - start,
-        exact=totals == task.totals() == _balances(books),
-        bytes_on_disk=_size(books.folder / "ledger"),
+        exact=totals == task.totals() == stored_balances(books),
+        bytes_on_disk=size_of(books.folder / "ledger"),
         rss_mib=rss,
         stages={"check": checked - start, "fold": ended - checked, "rebuild": rebuilt - ended},
         conditions="reads the ledger logs' true bytes; RSS includes making the books",
     )
 
 
-def _balances(books: Books) -> dict[str, int]:
+def stored_balances(books: Books) -> dict[str, int]:
+    """Read all balances by account from the projections."""
     engine = books.engine()
     with engine.connect() as connection:
         balances = read_balances(connection, read_position(connection, None))
     engine.dispose()
-    return _by_account((line.key, line.net) for line in balances)
+    return sum_by_account((line.key, line.net) for line in balances)
 
 
-def _by_account(items: Iterable[tuple[Key, int]]) -> dict[str, int]:
+def sum_by_account(items: Iterable[tuple[Key, int]]) -> dict[str, int]:
+    """Add up what accounts hold over all vaults; those of zero are left out."""
     totals: dict[str, int] = {}
     for key, net in items:
         totals[key.account] = totals.get(key.account, 0) + net
     return {account: net for account, net in totals.items() if net}
 
 
-def _size(folder: Path) -> int:
+def size_of(folder: Path) -> int:
+    """Return the bytes of all files below a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

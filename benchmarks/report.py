@@ -6,12 +6,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.systems import OURS, System, named
+from benchmarks.systems import BESIDE, OURS, System, named
 from benchmarks.task import Result, Task
 
 __all__ = ["draw", "stage_lines", "summarise", "table_lines", "write_json"]
 
 REPLAY = "omnisync-replay"
+SEGMENTS = "omnisync-segments"
 Rounds = dict[str, list[Result]]
 
 
@@ -20,10 +21,15 @@ def rival_of(system: System) -> str:
     return REPLAY if system.replays else OURS
 
 
-def ratios(rounds: Rounds, name: str) -> list[float]:
-    """Return our rate over the peer's, round by round."""
-    ours = rounds.get(rival_of(named(name)), [])
-    return [theirs.seconds / us.seconds for us, theirs in zip(ours, rounds[name], strict=False)]
+def ratios(rounds: Rounds, name: str, ours: str) -> list[float]:
+    """Return the rate of one of our paths over the peer's, round by round."""
+    pairs = zip(rounds.get(ours, []), rounds[name], strict=False)
+    return [theirs.seconds / us.seconds for us, theirs in pairs]
+
+
+def spread(values: list[float]) -> dict[str, float] | None:
+    """Return median and range of what was measured in each round."""
+    return {"median": median(values), "min": min(values), "max": max(values)} if values else None
 
 
 def summarise(task: Task, rounds: Rounds, conditions: dict[str, Any]) -> dict[str, Any]:
@@ -31,13 +37,12 @@ def summarise(task: Task, rounds: Rounds, conditions: dict[str, Any]) -> dict[st
     systems = {}
     for name, results in rounds.items():
         rates = [task.settlements / result.seconds for result in results]
-        compared = ratios(rounds, name)
+        rival = rival_of(named(name))
         systems[name] = {
-            "settlements_per_second": {"median": median(rates), "min": min(rates), "max": max(rates)},
-            "ours_over_this": {"median": median(compared), "min": min(compared), "max": max(compared)}
-            if compared
-            else None,
-            "held_against": rival_of(named(name)),
+            "settlements_per_second": spread(rates),
+            "ours_over_this": spread(ratios(rounds, name, rival)),
+            "beside_over_this": spread(ratios(rounds, name, BESIDE)) if rival == OURS else None,
+            "held_against": rival,
             "bytes_per_fact": results[0].bytes_on_disk / task.facts,
             "rss_mib": max(result.rss_mib for result in results),
             "exact": all(result.exact for result in results),
@@ -57,26 +62,31 @@ def summarise(task: Task, rounds: Rounds, conditions: dict[str, Any]) -> dict[st
 def table_lines(summary: dict[str, Any]) -> list[str]:
     """Write the table in Markdown."""
     lines = [
-        "| system | settlements/s: median [min–max] | rounds | ours ÷ this "
+        "| system | settlements/s: median [min–max] | rounds | ours ÷ this | beside ÷ this "
         "| bytes/fact | RSS MiB | exact | guarantees |",
-        "|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, system in summary["systems"].items():
-        rate, ratio = system["settlements_per_second"], system["ours_over_this"]
-        compared = f"{ratio['median']:.2f} [{ratio['min']:.2f}–{ratio['max']:.2f}]" if ratio else "–"
-        own = name == system["held_against"]
+        rate = system["settlements_per_second"]
+        ours = "1" if name == system["held_against"] else ratio_text(system["ours_over_this"])
+        beside = "1" if name == BESIDE else ratio_text(system["beside_over_this"])
         lines.append(
             f"| {name} | {rate['median']:,.0f} [{rate['min']:,.0f}–{rate['max']:,.0f}] | {len(system['rounds'])} "
-            f"| {'1' if own else compared} | {system['bytes_per_fact']:,.0f} | {system['rss_mib']:,.0f} "
+            f"| {ours} | {beside} | {system['bytes_per_fact']:,.0f} | {system['rss_mib']:,.0f} "
             f"| {'yes' if system['exact'] else 'NO'} | {system['guarantees']} |"
         )
     return lines
 
 
+def ratio_text(ratio: dict[str, float] | None) -> str:
+    """Write a ratio with its range."""
+    return f"{ratio['median']:.2f} [{ratio['min']:.2f}–{ratio['max']:.2f}]" if ratio else "–"
+
+
 def stage_lines(summary: dict[str, Any]) -> list[str]:
     """Write what our stages cost, median microseconds per settlement."""
     lines = ["| path | stage | µs per settlement | settlements/s |", "|---|---|---|---|"]
-    for name in (OURS, REPLAY):
+    for name in (OURS, BESIDE, REPLAY, SEGMENTS):
         rounds = summary["systems"].get(name, {}).get("rounds", [])
         for stage in rounds[0]["stages"] if rounds else ():
             seconds = median(result["stages"][stage] for result in rounds)
@@ -98,7 +108,7 @@ def draw(summary: dict[str, Any], path: Path) -> None:
     middles = [rate["median"] for rate in rates]
     reach = [[rate["median"] - rate["min"] for rate in rates], [rate["max"] - rate["median"] for rate in rates]]
     figure, axes = pyplot.subplots(figsize=(8, 0.5 * len(names) + 1.4))
-    colours = ["#1f5a99" if name in {OURS, REPLAY} else "#8a97a5" for name in names]
+    colours = ["#1f5a99" if name in {OURS, BESIDE, REPLAY, SEGMENTS} else "#8a97a5" for name in names]
     # Points, not bars: a logarithmic axis has no zero for a bar to stand on.
     axes.errorbar(middles, names, xerr=reach, fmt="none", ecolor="#444444", elinewidth=1, capsize=3)
     axes.scatter(middles, names, color=colours, s=60, zorder=3)

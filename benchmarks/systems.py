@@ -10,9 +10,10 @@ from pathlib import Path
 
 from benchmarks.task import Result, Task
 
-__all__ = ["OURS", "PGLEDGER", "SYSTEMS", "System", "named"]
+__all__ = ["BESIDE", "OURS", "PGLEDGER", "SYSTEMS", "System", "named"]
 
 OURS = "omnisync"
+BESIDE = "omnisync-beside"
 # The environment variable with the connection string of a database that has pgledger.
 PGLEDGER = "PGLEDGER_DSN"
 
@@ -60,6 +61,13 @@ SYSTEMS = (
         streams="abn",
     ),
     System(
+        BESIDE,
+        "benchmarks.beside",
+        "run_beside",
+        "those of omnisync; ingest, settling and projecting are processes of their own, at once",
+        streams="abn",
+    ),
+    System(
         "sqlite-fair",
         "benchmarks.peers.sqlite",
         "run_fair",
@@ -97,6 +105,13 @@ SYSTEMS = (
         "benchmarks.product",
         "run_replay",
         "every leaf and root checked, every entry balanced and hashed, all sums",
+        replays=True,
+    ),
+    System(
+        "omnisync-segments",
+        "benchmarks.segments",
+        "run_segments",
+        "all balances from sealed columns, each checked against its digest; roots were checked when they were sealed",
         replays=True,
     ),
     System(
