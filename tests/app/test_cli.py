@@ -301,6 +301,7 @@ def test_leaving_out_the_books_is_a_usage_error() -> None:
     assert CliRunner().invoke(cli, ["balance"], env={"OMNISYNC_DATA": None}).exit_code == 2
 
 
+@pytest.mark.slow
 def test_the_demo_is_the_same_for_the_same_seed_and_another_for_another() -> None:
     def digests(seed: int) -> object:
         result = CliRunner().invoke(cli, ["demo", "--jobs", "30", "--seed", str(seed), "--json"])

@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import pytest
+
 from benchmarks.__main__ import make_task, run_rounds
 from benchmarks.report import stage_lines, summarise, table_lines
 from benchmarks.systems import BESIDE, OURS, named
 
 
+@pytest.mark.slow
 def test_three_processes_end_with_the_oracles_balances(tmp_path: Path) -> None:
     task = make_task("a", 200, tmp_path)
     names = (OURS, BESIDE, "sqlite-bulk")

@@ -157,6 +157,7 @@ def test_columns_of_wrapped_lines_are_those_of_the_events_within(
     assert len(read_lines(read, lines).rest) == len(lines)
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(seed=st.integers(0, 2**32), events=st.lists(any_events, max_size=3))
 def test_a_mutant_that_matches_is_an_event_and_says_the_same(seed: int, events: list[Event]) -> None:
@@ -285,6 +286,7 @@ def test_lists_keep_their_lengths(read: Callable[..., Batch], count: int, matche
     assert items.bytes("item") == [b"A", b"B"] + [b"A"] * (2 * count * matches)
 
 
+@pytest.mark.slow
 @given(events=st.lists(any_events, min_size=1, max_size=12), picked=st.lists(st.integers(0, 11), max_size=12))
 def test_some_of_the_events_keep_their_members_and_items(events: list[Event], picked: list[int]) -> None:
     batch = read_lines(read_columns, [encode(event) for event in events])

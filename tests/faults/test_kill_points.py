@@ -204,6 +204,7 @@ def test_init_killed_at_a_step_can_be_done_again_or_was_done(step: str, partitio
     assert omnisync("run", "--once", "--data", folder).status == 0
 
 
+@pytest.mark.slow
 def test_run_killed_again_and_again_comes_to_its_end(unsettled: Books, facts: Path, undisturbed: Digests) -> None:
     for step in RUN * 2:
         omnisync("run", "--once", "--data", unsettled.folder, kill_at=f"{step}:2")

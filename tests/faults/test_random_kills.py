@@ -186,6 +186,7 @@ def kill_at_random(place: Path, quiet: Quiet, kills: int) -> dict[str, int]:
     return dict(fell)
 
 
+@pytest.mark.slow
 def test_a_few_random_kills_lose_and_double_nothing(
     tmp_path: Path, quiet: Quiet, record_property: Callable[[str, object], None]
 ) -> None:

@@ -86,6 +86,7 @@ def test_rows_by_columns_are_those_of_decisions_one_by_one(desk: Desk, monkeypat
     assert whole(desk) == by_columns
 
 
+@pytest.mark.slow
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     events_max=st.integers(1, 60),

@@ -115,6 +115,7 @@ def test_replay_is_the_scalar_fold(build: Callable[[int], World], unfinished: bo
     assert past.faults == []
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.lists(DECISIONS, min_size=1, max_size=6), min_size=1, max_size=12), st.integers(1, 4_000))
 def test_any_decisions_at_any_position(batches: list[list[Decision]], file_bytes: int) -> None:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
@@ -215,5 +216,6 @@ class EpochMachine(Counted):
         self.live.check()
 
 
+@pytest.mark.slow
 def test_books_and_model_agree_after_every_fact_of_an_epoch() -> None:
     take_steps(EpochMachine, 60, 50, MIN_STEPS)

@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import Any
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 
@@ -216,5 +217,6 @@ class Stakes(Counted):
         assert not self.unbonding
 
 
+@pytest.mark.slow
 def test_no_unit_is_lost_whatever_befalls_the_stakes() -> None:
     take_steps(Stakes, 100, 50, MIN_STEPS)

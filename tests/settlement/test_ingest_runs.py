@@ -64,6 +64,7 @@ def without_columns(patch: pytest.MonkeyPatch) -> None:
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(world=worlds, random=st.randoms(use_true_random=False), lanes=st.integers(1, 3), run=st.sampled_from((1, 2, 8)))
 def test_ingest_by_runs_is_ingest_line_by_line(world: World, random: Random, lanes: int, run: int) -> None:
@@ -83,6 +84,7 @@ def test_ingest_by_runs_is_ingest_line_by_line(world: World, random: Random, lan
     assert state_of(quick) == state_of(slow)
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(world=worlds, random=st.randoms(use_true_random=False), lost=st.integers(0, 3))
 def test_what_was_appended_in_part_is_completed(world: World, random: Random, lost: int) -> None:

@@ -14,6 +14,7 @@ seeds = st.integers(0, 10**9)
 few = settings(max_examples=25, deadline=None)
 
 
+@pytest.mark.slow
 def test_sizes_of_chunks_and_batches_change_no_digest() -> None:
     for seed in range(8):
         world = build_world(seed)
@@ -22,6 +23,7 @@ def test_sizes_of_chunks_and_batches_change_no_digest() -> None:
             assert settled(world, chunk=chunk, batch=batch).digests() == expected, (seed, chunk, batch)
 
 
+@pytest.mark.slow
 @few
 @given(seed=seeds, cuts=st.lists(st.floats(0, 1), max_size=6), batch=st.integers(1, 50))
 def test_restarts_between_sessions_change_no_digest_and_no_decision_of_a_lane(

@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import Any, ClassVar
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
@@ -188,6 +189,7 @@ class JobMachine(RuleBasedStateMachine):
         assert sum(self.lane.money.values()) == FUNDS
 
 
+@pytest.mark.slow
 def test_lane_says_what_the_naive_model_says() -> None:
     JobMachine.steps = 0
     JobMachine.seen.clear()

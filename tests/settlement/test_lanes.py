@@ -50,6 +50,7 @@ def test_number_of_lanes_changes_no_digest_and_no_id(seed: int) -> None:
         assert closed == [d.epoch for d in desks[0].decisions() if isinstance(d, EpochClosed)]
 
 
+@pytest.mark.slow
 @few
 @given(seed=seeds, lanes=st.sampled_from((1, 2, 5)), parts=st.integers(1, 9), order=st.randoms(use_true_random=False))
 def test_sessions_of_ingest_and_settlement_verify_at_any_time_and_come_to_the_same(

@@ -41,6 +41,7 @@ def test_lanes_chunks_and_batches_change_no_decision(seed: int) -> None:
         assert refused_of(other) == refused_of(plain), (lanes, chunk, batch)
 
 
+@pytest.mark.slow
 @few
 @given(seed=seeds, lanes=st.sampled_from(LANES), order=st.randoms(use_true_random=False))
 def test_threads_may_be_shuffled_between_marks(seed: int, lanes: int, order: Random) -> None:
@@ -52,6 +53,7 @@ def test_threads_may_be_shuffled_between_marks(seed: int, lanes: int, order: Ran
     assert lines_of(shuffled) == lines_of(plain)
 
 
+@pytest.mark.slow
 @few
 @given(seed=seeds, cuts=st.lists(st.floats(0, 1), max_size=4), lanes=st.sampled_from(LANES), batch=st.integers(1, 50))
 def test_restarts_between_sessions_change_no_decision(seed: int, cuts: list[float], lanes: int, batch: int) -> None:
@@ -69,6 +71,7 @@ def test_restarts_between_sessions_change_no_decision(seed: int, cuts: list[floa
     assert lines_of(desk) == lines_of(plain)
 
 
+@pytest.mark.slow
 @few
 @given(seed=seeds, order=st.randoms(use_true_random=False), again=st.integers(1, 40))
 def test_duplicates_change_nothing_wherever_they_come(seed: int, order: Random, again: int) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
@@ -338,5 +339,6 @@ class NetworkMachine(Counted):
         self.live.check()
 
 
+@pytest.mark.slow
 def test_books_and_model_agree_after_every_fact_of_a_network() -> None:
     take_steps(NetworkMachine, 85, 50, MIN_STEPS)

@@ -37,6 +37,7 @@ def rows_of(engine: Engine) -> dict[str, list[tuple[object, ...]]]:
         }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", BUILDS)
 @pytest.mark.parametrize(
     ("seed", "step", "batch"),

@@ -43,6 +43,7 @@ def spoil(cache: Path, random: Random) -> None:
         path.write_bytes(path.read_bytes()[: random.randrange(path.stat().st_size + 1)])
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(random=st.randoms(use_true_random=False), seed=st.integers(0, 10**6), least=st.sampled_from((1, 30)))
 def test_sessions_with_a_cache_are_sessions_without(
