@@ -169,7 +169,7 @@ class Books:
                 stack.enter_context(hold(self.folder / "projections.lock", duty))
             if only != PROJECT:
                 lanes, hub = self.lanes(writable=True), self.hub(writable=True)
-                settling = Settling(self.partitions(), lanes, hub, self.synced)
+                settling = Settling(self.partitions(), lanes, hub, self.synced, self.folder / "cache" / "ledger")
                 stack.callback(settling.close)
             if only != SETTLE:
                 projecting = self._projecting(self.engine(writable=True))

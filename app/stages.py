@@ -45,8 +45,13 @@ class _Ground:
 class Settling:
     """Lanes and hub of one folder, kept open so that each run goes on where the last ended."""
 
-    def __init__(self, facts: Sequence[FileLog], lanes: Sequence[FileLog], hub: FileLog, synced: Path) -> None:
-        """Take the facts' partitions, the hub's last, and the ledger logs, opened for writing and so checked whole."""
+    def __init__(
+        self, facts: Sequence[FileLog], lanes: Sequence[FileLog], hub: FileLog, synced: Path, cache: Path
+    ) -> None:
+        """Take the facts' partitions, the hub's last, and the ledger logs, opened for writing and so checked whole.
+
+        In the folder `cache` settlers keep what is too large for memory, while they run.
+        """
         self._facts, self._ledgers, self._synced = facts, [*lanes, hub], synced
         tell_cut(*self._ledgers)
         self._recover()
@@ -55,7 +60,7 @@ class Settling:
         *partitions, hubs = [cast(Log, ground) for ground in self._grounds]
         self._settlement = Settlement(
             [
-                LaneSettler(number, len(lanes), partition, hub, Output(lane, now))
+                LaneSettler(number, len(lanes), partition, hub, Output(lane, now), cache / lane.name)
                 for number, (partition, lane) in enumerate(zip(partitions, lanes, strict=True))
             ],
             HubSettler(hubs, lanes, Output(hub, now)),

@@ -57,6 +57,7 @@ from ledger.price import quote_price
 from ledger.quorum import is_backed, is_proven, paid_nodes
 from settlement.intake import Accepted
 from settlement.jobs import Job, LaneState, Spend, Withheld
+from settlement.keys import KeySet
 from settlement.lane_writer import SOURCE, LaneWriter
 from settlement.orders import OrderBook
 from settlement.output import Decided
@@ -73,10 +74,11 @@ class Lane:
     Between two network times the settler asks for each `next_stop` in turn and makes it by `stop_at`.
     """
 
-    def __init__(self, number: int, parameters: Parameters, params_hash: str) -> None:
-        """Begin before the first fact behind the genesis."""
+    def __init__(self, number: int, parameters: Parameters, params_hash: str, closed: KeySet | None = None) -> None:
+        """Begin before the first fact behind the genesis; `closed` shall hold the digests of closed jobs."""
         self.number = number
-        self.state = LaneState(oldest_open=day_of(parse_instant(parameters.launched_at)))
+        oldest_open = day_of(parse_instant(parameters.launched_at))
+        self.state = LaneState(oldest_open=oldest_open, closed=KeySet() if closed is None else closed)
         self._parameters = parameters
         self._params_hash = params_hash
         self._asset = parameters.unit.asset

@@ -9,6 +9,7 @@ so that each may be a process of its own. After a fault a settler is at its end;
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
@@ -29,6 +30,7 @@ from settlement.cuts import effective_time
 from settlement.heads import Heads
 from settlement.hub import HEARD, Hub
 from settlement.intake import Duplicate, Intake, Known, Run, Verdict
+from settlement.keys import KeyIndex, KeySet
 from settlement.lane import Lane
 from settlement.lane_run import LaneRuns, accept_run
 from settlement.output import Decided, Output
@@ -56,14 +58,16 @@ class Standing(NamedTuple):
 class _Settler:
     """What both kinds share: they read a partition of facts, pause, pass time, and say how far they are."""
 
-    def __init__(self, facts: Log, lanes: int, output: Output) -> None:
+    def __init__(self, facts: Log, lanes: int, output: Output, cache: Path | None = None) -> None:
         self.output = output
+        # What is decided anew begins with no key, whatever the folder holds.
+        self._cache = cache
         self._lane_count = lanes
         self.batch = BATCH_DECISIONS
         self.on_record: Callable[[int], None] | None = None
         self._facts = facts
         self._position = 0
-        self._intake = Intake()
+        self._intake = Intake(KeyIndex(cache and cache / "keys", until=0))
         self._passed = BEFORE_TIME
         # The network time of the partition while the settler may not pass it yet.
         self._target: int | None = None
@@ -165,9 +169,11 @@ class _Settler:
 class LaneSettler(_Settler):
     """Settles a lane's partition of facts into the lane's log; hears the hub's verdicts from the hub's log."""
 
-    def __init__(self, number: int, lanes: int, facts: Log, hub: Log, output: Output) -> None:
-        """Begin at the first fact; `number` counts from 0 among `lanes`."""
-        super().__init__(facts, lanes, output)
+    def __init__(
+        self, number: int, lanes: int, facts: Log, hub: Log, output: Output, cache: Path | None = None
+    ) -> None:
+        """Begin at the first fact; `number` counts from 0 among `lanes`. In `cache` large sets of digests are kept."""
+        super().__init__(facts, lanes, output, cache)
         self.number = number
         self._verdicts = _Follower(hub)
         self._hub_passed = BEFORE_TIME
@@ -201,7 +207,8 @@ class LaneSettler(_Settler):
         elif isinstance(verdict.fact, GenesisDeclared):
             assert self._intake.parameters is not None
             self._ahead = self._intake.parameters.epoch.return_seconds * MICROSECONDS
-            self._lane = Lane(self.number, self._intake.parameters, self._intake.params_hash)
+            closed = KeySet(self._cache and self._cache / "closed", until=0)
+            self._lane = Lane(self.number, self._intake.parameters, self._intake.params_hash, closed)
             self._runs = LaneRuns(self._lane, self._intake.parameters, self._intake.params_hash)
         elif self._lane is not None:
             self.output.put(self._lane.take(verdict, self._intake.time.network_time))

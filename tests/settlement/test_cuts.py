@@ -22,6 +22,7 @@ from settlement import settle
 from settlement.cuts import cut_behind
 from settlement.intake import Accepted
 from settlement.jobs import LaneState
+from settlement.keys import KeySet
 from settlement.output import Decided
 from settlement.routing import lane_of
 from settlement.settle import HubSettler
@@ -61,7 +62,7 @@ def hop_of(decision: Decision) -> int:
 class EchoLane:
     """Says each fact once, and each verdict on its consumers once it is due."""
 
-    def __init__(self, number: int, _parameters: Parameters, _params_hash: str) -> None:
+    def __init__(self, number: int, _parameters: Parameters, _params_hash: str, _closed: KeySet) -> None:
         self.number = number
         self.state = LaneState(oldest_open=0)
         self.said: list[Decision] = []
