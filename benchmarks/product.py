@@ -16,7 +16,7 @@ from projections.project import Projector
 from projections.read import read_balances, read_position
 from projections.replay import replay
 from settlement.lines import CHUNK_BYTES, read_chunks
-from settlement.settle import BATCH_DECISIONS
+from settlement.settle import BATCH_DECISIONS, BATCHES_PER_COMMIT
 
 __all__ = [
     "create_books",
@@ -62,7 +62,7 @@ def run_product(task: Task, folder: Path, watch: Watch | None = None) -> Result:
         bytes_on_disk=size_of(books.folder),
         rss_mib=rss,
         stages=dict(stages),
-        conditions=f"fsync per {CHUNK_BYTES:,} bytes read and per {BATCH_DECISIONS:,} decisions; "
+        conditions=f"fsync per {CHUNK_BYTES:,} bytes read and per {BATCH_DECISIONS * BATCHES_PER_COMMIT:,} decisions; "
         f"logs {log_bytes // task.facts} bytes per fact, SQL projections the rest (WAL, synchronous=NORMAL: derived); "
         "one process; history follows behind the balances and is not counted",
     )

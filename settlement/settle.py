@@ -37,7 +37,7 @@ from settlement.output import Decided, Output
 from settlement.routing import route, stand_in
 from settlement.timekeeper import BEFORE_TIME
 
-__all__ = ["BATCH_DECISIONS", "HubSettler", "LaneSettler", "Settlement", "Standing"]
+__all__ = ["BATCHES_PER_COMMIT", "BATCH_DECISIONS", "HubSettler", "LaneSettler", "Settlement", "Standing"]
 
 # While catching up a settler lets the others follow after so many decisions, about 1 MB.
 BATCH_DECISIONS = 2_000

@@ -25,6 +25,20 @@ HASH = "ab" * 32
 PRESET = Path(__file__).resolve().parents[2] / "ledger" / "presets" / "omnisync.toml"
 PARAMETERS = parameters_from_toml(PRESET.read_text(encoding="utf-8"))
 
+# A job that holds 100 base units and costs as much.
+OF_100: dict[str, Any] = {
+    "attempt": 1,
+    "gpu_seconds": 3_600,
+    "node": "n",
+    "terms": {
+        "asset": "OMNI",
+        "authority": "declared",
+        "gpu_seconds_max": 3_600,
+        "minimum": "0",
+        "operator": "op",
+        "price": "100",
+    },
+}
 names = st.sampled_from(["c-0", "c-1", "c-2"])
 # Around zero, usual, around where products no longer fit, beyond 64 bits.
 prices = st.integers(0, 10) | st.integers(10**6, 10**13) | st.integers(2**62, 2**64)
@@ -74,24 +88,7 @@ def new_lane(money: list[int], oldest_open: int) -> Lane:
 @example(
     [
         (
-            (
-                "c-0",
-                f"job-{i}",
-                {
-                    "attempt": 1,
-                    "gpu_seconds": 3_600,
-                    "node": "n",
-                    "terms": {
-                        "asset": "OMNI",
-                        "authority": "declared",
-                        "gpu_seconds_max": 3_600,
-                        "minimum": "0",
-                        "operator": "op",
-                        "price": "100",
-                    },
-                },
-                START,
-            ),
+            ("c-0", f"job-{i}", OF_100, START),
             False,
         )
         for i in range(20)
@@ -134,30 +131,7 @@ def test_many_at_once_are_as_one_by_one(jobs: list[Any], money: list[int], close
 
 def test_a_consumer_whose_money_does_not_cover_all_has_what_it_covers() -> None:
     """Twenty jobs of 100 and money for fifteen: the rules decide one by one, and nobody else is held up."""
-    facts = [
-        fact_of(
-            i,
-            (
-                f"c-{i % 2}",
-                f"job-{i}",
-                {
-                    "attempt": 1,
-                    "gpu_seconds": 3_600,
-                    "node": "n",
-                    "terms": {
-                        "asset": "OMNI",
-                        "authority": "declared",
-                        "gpu_seconds_max": 3_600,
-                        "minimum": "0",
-                        "operator": "op",
-                        "price": "100",
-                    },
-                },
-                START,
-            ),
-        )
-        for i in range(40)
-    ]
+    facts = [fact_of(i, (f"c-{i % 2}", f"job-{i}", OF_100, START)) for i in range(40)]
     lane = new_lane([1_500, 10_000], START // DAY)
     data = b"".join(encode(fact) + b"\n" for fact in facts)
 
