@@ -16,8 +16,9 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from app.clock import now
+from app.commits import Commits, tell_cut
 from app.locks import hold
-from app.stages import PROJECT, SETTLE, Progress, Projecting, Settling, Stages, tell_cut
+from app.stages import PROJECT, SETTLE, Progress, Projecting, Settling, Stages
 from app.synced import Committed, read_synced
 from events.codec import decode, encode
 from events.event import fact_id
@@ -168,8 +169,9 @@ class Books:
             if only != SETTLE:
                 stack.enter_context(hold(self.folder / "projections.lock", duty))
             if only != PROJECT:
-                lanes, hub = self.lanes(writable=True), self.hub(writable=True)
-                settling = Settling(self.partitions(), lanes, hub, self.synced, self.folder / "cache" / "ledger")
+                facts, lanes, hub = self.partitions(), self.lanes(writable=True), self.hub(writable=True)
+                commits = Commits(facts, [*lanes, hub], self.synced)
+                settling = Settling(facts, lanes, hub, commits.commit, self.folder / "cache" / "ledger")
                 stack.callback(settling.close)
             if only != SETTLE:
                 projecting = self._projecting(self.engine(writable=True))

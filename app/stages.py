@@ -3,27 +3,22 @@
 settled ≥ committed ≥ head ≥ history        in positions of each ledger log
 """
 
-import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
 from sqlalchemy import Engine
 
 from app.clock import now
-from app.synced import Committed, read_synced, write_synced
-from events.filelog import FileLog
-from events.killpoints import reach
+from app.synced import Committed, read_synced
 from events.log import Log
 from events.record import Record
 from projections.project import Projector
-from settlement.commit import find_unfounded
 from settlement.output import Output
 from settlement.settle import HubSettler, LaneSettler, Settlement
 
-__all__ = ["PROJECT", "SETTLE", "Progress", "Projecting", "Settling", "Stages", "tell_cut"]
+__all__ = ["PROJECT", "SETTLE", "Progress", "Projecting", "Settling", "Stages"]
 
-_LOG = logging.getLogger(__name__)
 SETTLE, PROJECT = "settle", "project"
 Progress = Callable[[int], None]
 
@@ -31,7 +26,7 @@ Progress = Callable[[int], None]
 class _Ground:
     """A partition of the facts as it is settled; knows how much of it was read."""
 
-    def __init__(self, log: FileLog) -> None:
+    def __init__(self, log: Log) -> None:
         self.name = log.name
         self.end = 0
         self._log = log
@@ -43,24 +38,28 @@ class _Ground:
 
 
 class Settling:
-    """Lanes and hub of one folder, kept open so that each run goes on where the last ended."""
+    """All lanes and the hub of some books, kept open so that each run goes on where the last ended."""
 
     def __init__(
-        self, facts: Sequence[FileLog], lanes: Sequence[FileLog], hub: FileLog, synced: Path, cache: Path
+        self,
+        facts: Sequence[Log],
+        lanes: Sequence[Log],
+        hub: Log,
+        commit: Callable[[Mapping[str, int]], None],
+        cache: Path | None,
     ) -> None:
-        """Take the facts' partitions, the hub's last, and the ledger logs, opened for writing and so checked whole.
+        """Take the facts' partitions, the hub's last, and the ledger logs, opened for writing and so checked.
 
-        In the folder `cache` settlers keep what is too large for memory, while they run.
+        `commit` makes durable what the ledger logs hold, and is told how much of each partition that rests on. In the
+        folder `cache` settlers keep what is too large for memory, while they run.
         """
-        self._facts, self._ledgers, self._synced = facts, [*lanes, hub], synced
-        tell_cut(*self._ledgers)
-        self._recover()
+        self._ledgers, self._commit_all = [*lanes, hub], commit
         self._grounds = [_Ground(log) for log in facts]
         # A settler reads facts, and does nothing else with them.
         *partitions, hubs = [cast(Log, ground) for ground in self._grounds]
         self._settlement = Settlement(
             [
-                LaneSettler(number, len(lanes), partition, hub, Output(lane, now), cache / lane.name)
+                LaneSettler(number, len(lanes), partition, hub, Output(lane, now), cache and cache / lane.name)
                 for number, (partition, lane) in enumerate(zip(partitions, lanes, strict=True))
             ],
             HubSettler(hubs, lanes, Output(hub, now)),
@@ -71,38 +70,8 @@ class Settling:
         """Settle and commit all that is there; return how many decisions were taken. Raises: DecisionsDiffer."""
         return self._settlement.run(on_record=on_record)
 
-    def _recover(self) -> None:
-        """Cut back what a crash between two commits left without its ground."""
-        committed = read_synced(self._synced)
-        if committed is None:
-            # New books; or such as were made before there were commits, when each record was synced by itself.
-            committed = {log.name: log.end() for log in (*self._facts, *self._ledgers)}
-            for log in self._facts:
-                log.sync()
-            write_synced(self._synced, committed)
-        cuts = find_unfounded(self._ledgers, self._facts, committed)
-        for log in self._ledgers:
-            if log.name in cuts:
-                _LOG.warning("%s: cut back to %d: what lay behind was never committed", log.name, cuts[log.name])
-                log.cut_back(cuts[log.name])
-        self._committed = {log.name: committed.get(log.name, 0) for log in (*self._facts, *self._ledgers)}
-
     def _commit(self) -> None:
-        """Make all decisions durable: 1 the facts they rest on, 2 the ledger logs, 3 the mark that says how far."""
-        # Started again it reads once more what it had read before the last commit.
-        ends = {ground.name: max(ground.end, self._committed[ground.name]) for ground in self._grounds}
-        ends |= {log.name: log.end() for log in self._ledgers}
-        if ends == self._committed:
-            return
-        for log in self._facts:
-            log.sync()
-        reach("commit.1-facts-synced")
-        for log in self._ledgers:
-            log.sync()
-        reach("commit.2-ledgers-synced")
-        write_synced(self._synced, ends)
-        reach("commit.3-marked")
-        self._committed = ends
+        self._commit_all({ground.name: ground.end for ground in self._grounds})
 
     def close(self) -> None:
         """Give back the logs."""
@@ -162,10 +131,3 @@ class Stages:
         """Bring history and jobs up to the head."""
         if self.projecting is not None:
             self.projecting.catch_up()
-
-
-def tell_cut(*logs: FileLog) -> None:
-    """Say where a torn tail was cut when a log was opened for writing."""
-    for log in logs:
-        if log.cut_bytes:
-            _LOG.warning("%s: cut %d bytes of a batch that was never acknowledged", log.name, log.cut_bytes)

@@ -70,9 +70,15 @@ class Receipt(NamedTuple):
 class Partitions:
     """All partitions of the facts, open for ingest, each with the intake that has seen it whole."""
 
-    def __init__(self, logs: Sequence[Log], cache: Path | None = None) -> None:
-        """Take the lanes' partitions in order, then the hub's; read what a cache does not tell. Raises: OSError."""
+    def __init__(
+        self, logs: Sequence[Log], cache: Path | None = None, commit: Callable[[], None] | None = None
+    ) -> None:
+        """Take the lanes' partitions in order, then the hub's; read what a cache does not tell. Raises: OSError.
+
+        `commit` makes durable what was appended to all of them, where each append does not do so by itself.
+        """
         self.lanes = len(logs) - 1
+        self.commit = commit
         self.logs = {log.name: log for log in logs}
         assert tuple(self.logs) == partitions_of(self.lanes)
         self.intakes = {name: open_intake(cache and cache / name, log) for name, log in self.logs.items()}
@@ -250,6 +256,8 @@ class _Batch:
                 reach("ingest.1b-partition-appended")
             for body in bodies:
                 log.append(body, now())
+        if self._partitions.commit is not None:
+            self._partitions.commit()
 
     def receipt(self) -> Receipt:
         """Return the acknowledgement."""
