@@ -10,9 +10,8 @@ from sqlalchemy.exc import DatabaseError
 
 from app.books import BooksExist, BooksMissing
 from app.commands import ask, check, demo, earnings, export, seal, statement, trace, write
-from app.settings import read_settings
+from app.settings import SettingsInvalid
 from app.traces.alibaba import TraceMalformed
-from events.killpoints import arm
 from events.log import LogFault
 from ledger.errors import LedgerInvariantBroken, ParametersInvalid
 from projections.database import SchemaOutdated
@@ -35,6 +34,7 @@ EXPECTED = (
     ProjectionMoved,
     SchemaOutdated,
     SegmentUnusable,
+    SettingsInvalid,
     TraceMalformed,
     OSError,
 )
@@ -78,10 +78,6 @@ for command in (
 
 def main() -> None:
     """Run a command; name what was refused or broken in one line."""
-    settings = read_settings()
-    if settings.kill_at:
-        step, _, times = settings.kill_at.partition(":")
-        arm(step, int(times or 1))
     try:
         cli()
     except BrokenPipeError:

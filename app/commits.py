@@ -31,7 +31,12 @@ class Commits:
         cuts = find_unfounded(ledgers, facts, committed)
         for log in ledgers:
             if log.name in cuts:
-                _LOG.warning("%s: cut back to %d: what lay behind was never committed", log.name, cuts[log.name])
+                _LOG.warning(
+                    "%s: cut back to %d: what lay behind was never committed",
+                    log.name,
+                    cuts[log.name],
+                    extra={"fields": {"log": log.name, "position": cuts[log.name]}},
+                )
                 log.cut_back(cuts[log.name])
         self.committed = {log.name: committed.get(log.name, 0) for log in (*facts, *ledgers)}
 
@@ -57,4 +62,9 @@ def tell_cut(*logs: FileLog) -> None:
     """Say where a torn tail was cut when a log was opened for writing."""
     for log in logs:
         if log.cut_bytes:
-            _LOG.warning("%s: cut %d bytes of a batch that was never acknowledged", log.name, log.cut_bytes)
+            _LOG.warning(
+                "%s: cut %d bytes of a batch that was never acknowledged",
+                log.name,
+                log.cut_bytes,
+                extra={"fields": {"log": log.name, "bytes": log.cut_bytes}},
+            )

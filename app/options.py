@@ -7,28 +7,75 @@ from typing import Any
 import click
 
 from app.books import Books
+from app.logs import configure_logs
+from app.settings import Settings, read_settings
 from events.instant import parse_instant
+from events.killpoints import arm
 
-__all__ = ["at_option", "books_option", "instant", "price"]
+__all__ = ["at_option", "books_option", "config_option", "instant", "log_option", "price", "settings_of"]
 
 _DECIMAL = re.compile(r"(0|[1-9][0-9]*)(?:\.([0-9]+))?")
 
 
 def books_option(command: Any) -> Any:
-    """Give a command the books of `--data`."""
+    """Give a command `--config`, and the books of `--data`. Raises: SettingsInvalid."""
 
-    def pick(_context: click.Context, _parameter: click.Parameter, value: Path | None) -> Books:
-        if value is None:
+    def pick(context: click.Context, _parameter: click.Parameter, value: Path | None) -> Books:
+        folder = value or settings_of(context).data
+        if folder is None:
             raise click.UsageError("say where the books are: --data DIR or OMNISYNC_DATA")
-        return Books(value)
+        return Books(folder)
 
-    return click.option(
+    data = click.option(
         "--data",
         "books",
         type=click.Path(path_type=Path, file_okay=False),
-        envvar="OMNISYNC_DATA",
         callback=pick,
         help="Folder of the embedded books (OMNISYNC_DATA).",
+    )
+    return data(config_option(command))
+
+
+def config_option(command: Any) -> Any:
+    """Give a command `--config`: settings are read, logs configured and kill points armed before it runs."""
+
+    def begin(context: click.Context, _parameter: click.Parameter, value: Path | None) -> None:
+        settings = context.obj = read_settings(value)
+        configure_logs(settings.log.format, settings.log.level)
+        if settings.kill_at:
+            step, _, times = settings.kill_at.partition(":")
+            arm(step, int(times or 1))
+
+    return click.option(
+        "--config",
+        type=click.Path(path_type=Path, dir_okay=False),
+        is_eager=True,
+        expose_value=False,
+        callback=begin,
+        help="TOML file of settings (OMNISYNC_CONFIG).",
+    )(command)
+
+
+def settings_of(context: click.Context) -> Settings:
+    """Return what `--config` and the environment say."""
+    settings = context.obj
+    assert isinstance(settings, Settings)
+    return settings
+
+
+def log_option(command: Any) -> Any:
+    """Give a command that keeps running `--log-format`."""
+
+    def pick(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+        if value is not None:
+            configure_logs(value, settings_of(context).log.level)
+
+    return click.option(
+        "--log-format",
+        type=click.Choice(["text", "json"]),
+        expose_value=False,
+        callback=pick,
+        help="How to log on standard error (OMNISYNC_LOG_FORMAT).",
     )(command)
 
 

@@ -9,7 +9,7 @@ import click
 
 from app.books import Books
 from app.facts import Producer, to_line
-from app.options import books_option, instant
+from app.options import books_option, instant, log_option
 from app.render import print_json, progress, say
 from app.stages import PROJECT, SETTLE, Progress, Stages
 from app.stopping import Stopping, heed_signals
@@ -71,6 +71,7 @@ def load_preset(name: str) -> Parameters:
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @books_option
+@log_option
 @click.option("--strict", is_flag=True, help="Refuse the whole file where one line is refused.")
 @click.option("--receipts", is_flag=True, help="Print a JSON line as each batch becomes durable.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -149,6 +150,7 @@ def _report(total: Receipt, source: str, as_json: bool, strict: bool) -> None:
 
 @click.command()
 @books_option
+@log_option
 @click.option("--once", is_flag=True, help="Stop when everything that is there is settled and projected.")
 @click.option(
     "--only",
