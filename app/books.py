@@ -9,29 +9,27 @@ facts.lock  ledger.lock  projections.lock  segments.lock  one writer each; reade
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 from sqlalchemy import Engine
 
+from app.anybooks import AnyBooks, BooksExist, BooksMissing, declare_genesis
 from app.clock import now
 from app.commits import Commits, tell_cut
 from app.locks import hold
 from app.stages import PROJECT, SETTLE, Progress, Projecting, Settling, Stages
 from app.synced import Committed, read_synced
-from events.codec import decode, encode
-from events.event import fact_id
-from events.facts import GenesisDeclared, GenesisDeclaredData
+from events.codec import encode
 from events.filelog import FileLog, hold_lock
 from events.killpoints import reach
 from events.log import LogFault
-from ledger.parameters import Parameters, parameters_from_json, parameters_hash, parameters_json
+from ledger.parameters import Parameters, parameters_hash, parameters_json
 from projections.database import close_to_one_file, migrate, open_sqlite
 from projections.past import Past
 from projections.sealing import Sealed, seal
-from settlement.ingest import Partitions, Receipt, ingest, ingest_whole
-from settlement.lines import Line
+from settlement.ingest import Partitions
 from settlement.routing import HUB_PARTITION, LANES_MAX, partitions_of
 from settlement.verify import Finding
 
@@ -42,20 +40,13 @@ MIGRATIONS = Path(__file__).resolve().parents[1] / "migrations"
 _PASSES = 2
 
 
-class BooksMissing(Exception):
-    """There are no books in the folder."""
-
-
-class BooksExist(Exception):
-    """There are books in the folder already."""
-
-
-class Books:
+class Books(AnyBooks):
     """A folder of embedded books."""
 
     def __init__(self, folder: Path) -> None:
         """Name the folder; nothing is opened yet."""
         self.folder = folder
+        self.place = str(folder)
 
     # --- logs ---
 
@@ -90,15 +81,6 @@ class Books:
         """Open all ledger logs, the hub's first: what it allocates is what others spend."""
         return [self.hub(writable=writable), *self.lanes(writable=writable)]
 
-    def parameters(self) -> Parameters:
-        """Read the parameter set out of the genesis. Raises: BooksMissing."""
-        for record in self.facts(HUB_PARTITION).read(0):
-            for line in record.lines:
-                event = decode(line)
-                if isinstance(event, GenesisDeclared):
-                    return parameters_from_json(event.data.parameters)
-        raise BooksMissing(f"no books in {self.folder}; create them with `omnisync init --preset omnisync`")
-
     @property
     def synced(self) -> Path:
         """The file that says how far the logs were durable at the last commit."""
@@ -119,7 +101,7 @@ class Books:
         The hub's genesis comes last: until then there are no books, and creating them again completes them.
         """
         assert 1 <= lanes <= LANES_MAX
-        line = encode(_genesis(parameters))
+        line = encode(declare_genesis(parameters))
         with hold_lock(self.folder / "facts.lock"):
             if self.facts(HUB_PARTITION).end() or self.count_lanes() > lanes:
                 raise BooksExist(f"{self.folder} holds books already; choose another folder")
@@ -132,18 +114,9 @@ class Books:
                 facts.close()
         return parameters_hash(parameters_json(parameters))
 
-    def ingest(self, chunks: Iterator[Sequence[Line]], source: str) -> Iterator[Receipt]:
-        """Append the facts of a source; yield a receipt per durable batch. Raises: LogBusy, LogFault."""
-        with self._facts_for_ingest() as partitions:
-            yield from ingest(chunks, source, partitions, now)
-
-    def ingest_whole(self, chunks: Iterator[Sequence[Line]], source: str) -> Receipt:
-        """Append all facts of a source, or none. Raises: LogBusy, LogFault."""
-        with self._facts_for_ingest() as partitions:
-            return ingest_whole(chunks, source, partitions, now)
-
     @contextmanager
-    def _facts_for_ingest(self) -> Iterator[Partitions]:
+    def open_facts(self) -> Iterator[Partitions]:
+        """Hold the facts' lock, and all partitions open, while the block runs. Raises: LogBusy, LogDamaged."""
         self.parameters()
         with hold_lock(self.folder / "facts.lock"):
             logs = self.partitions(writable=True)
@@ -238,21 +211,6 @@ class Books:
         with hold(self.folder / "segments.lock", "seal"):
             for log in self.ledgers():
                 yield from seal(log, self.segments, unfinished=unfinished, anew=anew)
-
-
-def _genesis(parameters: Parameters) -> GenesisDeclared:
-    text = parameters_json(parameters)
-    key = f"genesis:{parameters.network}"
-    return GenesisDeclared(
-        id=fact_id("foundation", key),
-        source="foundation",
-        stream="foundation",
-        subject=parameters.network,
-        occurred_at=parameters.launched_at,
-        key=key,
-        schema_version=1,
-        data=GenesisDeclaredData(parameters=text, params_hash=parameters_hash(text)),
-    )
 
 
 def _remove(database: Path) -> None:
