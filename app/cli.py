@@ -8,8 +8,9 @@ import sys
 import click
 from sqlalchemy.exc import DatabaseError
 
+from app.backup import BackupRefused
 from app.books import BooksExist, BooksMissing
-from app.commands import ask, check, demo, earnings, export, seal, statement, trace, write
+from app.commands import ask, check, demo, earnings, export, keep, seal, statement, trace, write
 from app.settings import SettingsInvalid
 from app.traces.alibaba import TraceMalformed
 from events.log import LogFault
@@ -26,6 +27,7 @@ __all__ = ["cli", "main"]
 EXPECTED = (
     AccountUnknown,
     AtRefused,
+    BackupRefused,
     BooksExist,
     BooksMissing,
     LedgerInvariantBroken,
@@ -70,6 +72,9 @@ for command in (
     check.rebuild,
     seal.seal,
     seal.replay,
+    keep.backup,
+    keep.restore,
+    keep.verify_backup,
     export.export,
     demo.demo,
 ):

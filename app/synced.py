@@ -10,7 +10,7 @@ from pathlib import Path
 from events.filelog import FileLog
 from events.record import Record
 
-__all__ = ["Committed", "read_synced", "write_synced"]
+__all__ = ["Committed", "read_synced", "sync_folder", "write_synced"]
 
 
 class Committed:
@@ -61,6 +61,11 @@ def write_synced(path: Path, positions: Mapping[str, int]) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(fresh, path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Make durable which files a folder has."""
+    folder = os.open(path, os.O_RDONLY)
     os.fsync(folder)
     os.close(folder)

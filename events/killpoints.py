@@ -27,6 +27,10 @@ KILLPOINTS = (
     "project.4-history-committed",
     "rebuild.1-built",
     "rebuild.2-swapped",
+    "backup.1-copied",
+    "backup.2-manifest-written",
+    "restore.1-copied",
+    "restore.2-put-in-place",
 )
 _armed: dict[str, int] = {}
 

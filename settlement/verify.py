@@ -24,7 +24,7 @@ from projections.tables import METADATA, BaseUnits, account, checkpoint
 from settlement.output import Output
 from settlement.settle import HubSettler, LaneSettler, Settlement
 
-__all__ = ["Finding", "Verdict", "fold_books", "verify_logs", "verify_rows"]
+__all__ = ["Finding", "Progress", "Verdict", "fold_books", "verify_logs", "verify_rows"]
 
 _ACCOUNT_ID = "account_id"
 Progress = Callable[[int], None]

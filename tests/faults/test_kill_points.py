@@ -16,7 +16,7 @@ from app.books import Books
 from events.killpoints import KILLPOINTS
 from ledger.fold import Digests
 from tests.faults.process import omnisync, start
-from tests.faults.scenes import digests_of, new_books, positions_in, roots_of, write_facts
+from tests.faults.scenes import digests_of, new_books, positions_in, roots_of, run_books, write_facts
 from tests.settlement.desk import settled
 from tests.worlds import World, build_world
 
@@ -27,6 +27,8 @@ RUN = ["append.1-frame-written", "append.2-record-written"] + [
     name for name in KILLPOINTS if name.startswith(("settle.", "commit.", "project."))
 ]
 REBUILD = [name for name in KILLPOINTS if name.startswith(("project.", "rebuild."))]
+BACKUP = [name for name in KILLPOINTS if name.startswith("backup.")]
+RESTORE = [name for name in KILLPOINTS if name.startswith("restore.")]
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +91,7 @@ def finish(books: Books, facts: Path) -> None:
 
 
 def test_every_named_step_is_reached_by_a_command() -> None:
-    assert set(INGEST) | set(RUN) | set(REBUILD) == set(KILLPOINTS)
+    assert {*INGEST, *RUN, *REBUILD, *BACKUP, *RESTORE} == set(KILLPOINTS)
 
 
 @pytest.mark.parametrize("step", INGEST)
@@ -186,6 +188,58 @@ def test_rebuild_killed_at_a_step_leaves_rows_that_verify(step: str, settled_onc
     assert told["before"] == told["after"] == undisturbed.balances
     assert digests_of(books) == undisturbed
     assert not (books.folder / "projections.rebuild.sqlite").exists()
+
+
+@pytest.mark.parametrize("step", BACKUP)
+def test_backup_killed_at_a_step_was_made_whole_or_not_at_all(step: str, settled_once: Books, tmp_path: Path) -> None:
+    folder = tmp_path / "kept"
+
+    died = omnisync("backup", folder, "--data", settled_once.folder, kill_at=step)
+
+    assert died.status == -signal.SIGKILL, died
+    verified = omnisync("verify-backup", folder)
+    assert verified.status == (1 if step == "backup.1-copied" else 0), verified
+    again = omnisync("backup", folder, "--data", settled_once.folder, "--json")
+    assert (json.loads(again.out)["copied"] == 0) == (step == "backup.2-manifest-written")
+    assert omnisync("verify-backup", folder).status == 0
+
+
+@pytest.mark.parametrize("step", BACKUP)
+def test_a_further_backup_killed_at_a_step_leaves_the_one_before_it_whole(
+    step: str, unsettled: Books, tmp_path: Path, undisturbed: Digests
+) -> None:
+    folder = tmp_path / "kept"
+    before = json.loads(omnisync("backup", folder, "--data", unsettled.folder, "--json").out)
+    run_books(unsettled)
+
+    died = omnisync("backup", folder, "--data", unsettled.folder, kill_at=step)
+
+    assert died.status == -signal.SIGKILL, died
+    verified = json.loads(omnisync("verify-backup", folder, "--json").out)
+    assert (verified["position"] == before["position"]) == (step == "backup.1-copied")
+    omnisync("restore", folder, "--data", tmp_path / "between")
+    run_books(Books(tmp_path / "between"))
+    assert digests_of(Books(tmp_path / "between")) == undisturbed
+    again = json.loads(omnisync("backup", folder, "--data", unsettled.folder, "--json").out)
+    assert again["balances"] == undisturbed.balances
+    assert json.loads(omnisync("verify-backup", folder, "--json").out)["balances"] == undisturbed.balances
+
+
+@pytest.mark.parametrize("step", RESTORE)
+def test_restore_killed_at_a_step_leaves_whole_books_or_none(
+    step: str, settled_once: Books, tmp_path: Path, undisturbed: Digests
+) -> None:
+    folder, new = tmp_path / "kept", tmp_path / "new"
+    omnisync("backup", folder, "--data", settled_once.folder)
+
+    died = omnisync("restore", folder, "--data", new, kill_at=step)
+
+    assert died.status == -signal.SIGKILL, died
+    assert new.exists() == (step == "restore.2-put-in-place")
+    again = omnisync("restore", folder, "--data", new)
+    assert again.status == (1 if step == "restore.2-put-in-place" else 0), again
+    run_books(Books(new))
+    assert digests_of(Books(new)) == undisturbed
 
 
 @pytest.mark.parametrize("partition", [1, 2, 3])
