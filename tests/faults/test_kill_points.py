@@ -29,6 +29,8 @@ RUN = ["append.1-frame-written", "append.2-record-written"] + [
 REBUILD = [name for name in KILLPOINTS if name.startswith(("project.", "rebuild."))]
 BACKUP = [name for name in KILLPOINTS if name.startswith("backup.")]
 RESTORE = [name for name in KILLPOINTS if name.startswith("restore.")]
+# Reached by the tests of the log on Kafka (tests/events/test_kafka.py).
+KAFKA = {name for name in KILLPOINTS if name.startswith("kafka.")}
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +93,7 @@ def finish(books: Books, facts: Path) -> None:
 
 
 def test_every_named_step_is_reached_by_a_command() -> None:
-    assert {*INGEST, *RUN, *REBUILD, *BACKUP, *RESTORE} == set(KILLPOINTS)
+    assert {*INGEST, *RUN, *REBUILD, *BACKUP, *RESTORE, *KAFKA} == set(KILLPOINTS)
 
 
 @pytest.mark.parametrize("step", INGEST)
