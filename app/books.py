@@ -93,6 +93,12 @@ class Books(AnyBooks):
             if log.end() < committed.get(log.name, 0):
                 raise Finding(f"{log.name}: ends at {log.end()}, and was durable up to {committed[log.name]}")
 
+    @contextmanager
+    def holding_still(self) -> Iterator[None]:
+        """Keep everybody from appending while the block runs. Raises: LogBusy."""
+        with hold_lock(self.folder / "facts.lock"), hold(self.folder / "ledger.lock", "copy"):
+            yield
+
     # --- writing ---
 
     def create(self, parameters: Parameters, lanes: int = 1) -> str:

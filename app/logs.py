@@ -52,3 +52,6 @@ def configure_logs(form: str, level: str) -> None:
     handler.setFormatter(JsonLines() if form == "json" else logging.Formatter("%(message)s"))
     root.addHandler(handler)
     root.setLevel(level.upper())
+    # Of a connection that is made again they tell at length; of one that cannot be made the command tells.
+    for client in ("kafka", "aiokafka", "faust", "mode"):
+        logging.getLogger(client).setLevel(max(logging.CRITICAL, root.level))

@@ -1,39 +1,85 @@
 """Options that several commands share."""
 
 import re
+from collections.abc import Callable
+from functools import update_wrapper
 from pathlib import Path
 from typing import Any
 
 import click
 
+from app.anybooks import AnyBooks
 from app.books import Books
 from app.logs import configure_logs
 from app.settings import Settings, read_settings
 from events.instant import parse_instant
 from events.killpoints import arm
 
-__all__ = ["at_option", "books_option", "config_option", "instant", "log_option", "price", "settings_of"]
+__all__ = [
+    "at_option",
+    "books_option",
+    "cluster_option",
+    "config_option",
+    "folder_option",
+    "instant",
+    "log_option",
+    "price",
+    "settings_of",
+]
 
 _DECIMAL = re.compile(r"(0|[1-9][0-9]*)(?:\.([0-9]+))?")
 
 
 def books_option(command: Any) -> Any:
-    """Give a command `--config`, and the books of `--data`. Raises: SettingsInvalid."""
-
-    def pick(context: click.Context, _parameter: click.Parameter, value: Path | None) -> Books:
-        folder = value or settings_of(context).data
-        if folder is None:
-            raise click.UsageError("say where the books are: --data DIR or OMNISYNC_DATA")
-        return Books(folder)
-
-    data = click.option(
-        "--data",
-        "books",
-        type=click.Path(path_type=Path, file_okay=False),
-        callback=pick,
-        help="Folder of the embedded books (OMNISYNC_DATA).",
+    """Give a command `--config`, and the books of `--data` or of the cluster that the settings name."""
+    return _data_option(_pick_books, "Folder of embedded books (OMNISYNC_DATA); without it the cluster's.")(
+        config_option(command)
     )
-    return data(config_option(command))
+
+
+def folder_option(command: Any) -> Any:
+    """Give a command `--config`, and the embedded books of `--data`."""
+    return _data_option(_pick_folder, "Folder of the embedded books (OMNISYNC_DATA).")(config_option(command))
+
+
+def cluster_option(command: Any) -> Any:
+    """Give a command `--config`, and as `books` those of the cluster that it names."""
+
+    def give(context: click.Context, *arguments: Any, **options: Any) -> Any:
+        settings = settings_of(context)
+        if not settings.has_cluster():
+            raise click.UsageError("say where the cluster is: --config FILE with [kafka] and [postgres]")
+        return context.invoke(command, *arguments, books=_cluster(settings), **options)
+
+    return config_option(click.pass_context(update_wrapper(give, command)))
+
+
+def _data_option(pick: Callable[..., AnyBooks], told: str) -> Callable[[Any], Any]:
+    return click.option("--data", "books", type=click.Path(path_type=Path, file_okay=False), callback=pick, help=told)
+
+
+def _pick_books(context: click.Context, _parameter: click.Parameter, value: Path | None) -> AnyBooks:
+    settings = settings_of(context)
+    if value is None and settings.has_cluster():
+        return _cluster(settings)
+    folder = value or settings.data
+    if folder is None:
+        raise click.UsageError("say where the books are: --data DIR or OMNISYNC_DATA, or --config FILE for a cluster's")
+    return Books(folder)
+
+
+def _pick_folder(context: click.Context, parameter: click.Parameter, value: Path | None) -> Books:
+    books = _pick_books(context, parameter, value)
+    if not isinstance(books, Books):
+        raise click.UsageError(f"{context.info_name} is for embedded books: name them with --data DIR")
+    return books
+
+
+def _cluster(settings: Settings) -> AnyBooks:
+    # Its drivers take a third of a second to load, which embedded books need not wait for.
+    from app.cluster import ClusterBooks
+
+    return ClusterBooks(settings)
 
 
 def config_option(command: Any) -> Any:

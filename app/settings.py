@@ -140,6 +140,10 @@ class Settings(_Section):
     metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
 
+    def has_cluster(self) -> bool:
+        """Tell whether the books are a cluster's."""
+        return self.kafka is not None and self.postgres is not None
+
 
 class Key(NamedTuple):
     """One key: its section (empty for those without), its name in the file and in the environment, its description."""

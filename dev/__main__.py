@@ -2,8 +2,8 @@
 
 python -m dev up --folder F [--nodes 3]     Kafka and PostgreSQL; prints their addresses as settings
 python -m dev down --folder F               stops what was started there; the data stays
-python -m dev run -- COMMAND ...            starts both, runs the command with their addresses in OMNISYNC_TEST_KAFKA
-                                            and OMNISYNC_TEST_POSTGRES, stops them, ends with its status
+python -m dev run -- COMMAND ...            starts both, runs the command with their addresses in TEST_KAFKA
+                                            and TEST_POSTGRES, stops them, ends with its status
 """
 
 import argparse
@@ -19,8 +19,8 @@ from dev.process import ServerFault, stop_all
 
 __all__ = ["KAFKA", "POSTGRES", "main"]
 
-KAFKA = "OMNISYNC_TEST_KAFKA"
-POSTGRES = "OMNISYNC_TEST_POSTGRES"
+KAFKA = "TEST_KAFKA"
+POSTGRES = "TEST_POSTGRES"
 
 
 def start(folder: Path, nodes: int) -> dict[str, str]:

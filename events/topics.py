@@ -15,7 +15,15 @@ from events.brokers import Brokers, connect, kafka_faults
 from events.log import LogFault
 from events.record import RECORD_BYTES_MAX
 
-__all__ = ["MESSAGE_BYTES_MAX", "Difference", "TopicsDiffer", "check_topics", "count_partitions", "create_topics", "topic_settings"]
+__all__ = [
+    "MESSAGE_BYTES_MAX",
+    "Difference",
+    "TopicsDiffer",
+    "check_topics",
+    "count_partitions",
+    "create_topics",
+    "topic_settings",
+]
 
 # A record, Kafka's frame around it, and what zstd adds to what it cannot make smaller.
 MESSAGE_BYTES_MAX = RECORD_BYTES_MAX + 65_536

@@ -1,4 +1,4 @@
-"""Fixtures of real servers: those that OMNISYNC_TEST_KAFKA and _POSTGRES name, else one of each, started once a run.
+"""Fixtures of real servers: those that TEST_KAFKA and TEST_POSTGRES name, else one of each, started once a run.
 
 The process that pytest was started in names a folder and stops at its end what runs there; its workers find the folder
 in their environment, and the first that needs a server starts it.
@@ -21,7 +21,7 @@ from dev.process import stop_all
 
 __all__ = ["begin_servers", "database", "end_servers", "kafka", "postgres", "server_folder", "topic_prefix"]
 
-FOLDER = "OMNISYNC_TEST_FOLDER"
+FOLDER = "TEST_FOLDER"
 
 
 def make_folder() -> Path:

@@ -5,7 +5,7 @@ from typing import Any
 import click
 from sqlalchemy import Connection
 
-from app.books import Books
+from app.anybooks import AnyBooks
 from app.options import at_option, books_option
 from app.render import Answer, decimal_text, format_options, render
 from app.reservations import notes, reservations, standing
@@ -22,7 +22,7 @@ __all__ = ["balance", "history", "report", "supply"]
 @books_option
 @at_option
 @format_options
-def balance(account: str | None, books: Books, at: str | None, form: str, as_json: bool) -> None:
+def balance(account: str | None, books: AnyBooks, at: str | None, form: str, as_json: bool) -> None:
     """Show what each account holds, now or at a past position.
 
     ACCOUNT is a name, or the beginning of names up to a colon (`consumer:`).
@@ -52,7 +52,7 @@ def balance(account: str | None, books: Books, at: str | None, form: str, as_jso
 @books_option
 @at_option
 @format_options
-def history(account: str, books: Books, at: str | None, form: str, as_json: bool) -> None:
+def history(account: str, books: AnyBooks, at: str | None, form: str, as_json: bool) -> None:
     """Show what moved an account, with its running balance.
 
     Accounts that nearly every entry moves (fees, burns, the outside) have one row per record.
@@ -98,7 +98,7 @@ def history(account: str, books: Books, at: str | None, form: str, as_json: bool
 @books_option
 @at_option
 @format_options
-def supply(books: Books, at: str | None, form: str, as_json: bool) -> None:
+def supply(books: AnyBooks, at: str | None, form: str, as_json: bool) -> None:
     """Show the supply by class.
 
     The classes sum to the total exactly. No wallet is disclosed in the books yet: what the foundation, insiders and
@@ -151,7 +151,7 @@ _RESTS_ON = {
 @click.option("--period", metavar="2026Q4", help="Only the epochs of a quarter.")
 @at_option
 @format_options
-def report(kind: str, books: Books, period: str | None, at: str | None, form: str, as_json: bool) -> None:
+def report(kind: str, books: AnyBooks, period: str | None, at: str | None, form: str, as_json: bool) -> None:
     """Report on jobs, burns and fees per epoch, what was refused, stakes, or slashes.
 
     The totals of stakes and slashes are held against the accounts; CSV and JSON have every term of a slash. Jobs, burns

@@ -3,7 +3,7 @@
 import click
 from sqlalchemy.exc import DatabaseError
 
-from app.books import Books
+from app.anybooks import AnyBooks, BooksMissing
 from app.options import books_option
 from app.render import print_json, progress
 from events.log import LogDamaged
@@ -21,7 +21,7 @@ __all__ = ["rebuild", "verify"]
 @books_option
 @click.option("--all", "everything", is_flag=True, required=True, help="Check logs, decisions and every stored row.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def verify(books: Books, everything: bool, as_json: bool) -> None:
+def verify(books: AnyBooks, everything: bool, as_json: bool) -> None:
     """Derive everything again and name what differs first.
 
     Checks frames, Merkle roots, each decision by the scalar rules, each row of the projections. Exit status 1 where
@@ -79,7 +79,7 @@ def verify(books: Books, everything: bool, as_json: bool) -> None:
 @click.command()
 @books_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def rebuild(books: Books, as_json: bool) -> None:
+def rebuild(books: AnyBooks, as_json: bool) -> None:
     """Project everything again, into a new file.
 
     Compares the digests and puts the new file in the old one's place.
@@ -101,12 +101,10 @@ def rebuild(books: Books, as_json: bool) -> None:
         click.echo(f"rebuilt at {position}; balances digest {said}")
 
 
-def _digest(books: Books) -> str | None:
-    if not books.database.exists():
-        return None
+def _digest(books: AnyBooks) -> str | None:
     try:
         with books.engine().connect() as connection:
             return balances_digest(connection)
-    except (DatabaseError, SchemaOutdated):
-        # What cannot be read has no digest; that is why it is rebuilt.
+    except (BooksMissing, DatabaseError, SchemaOutdated):
+        # What is not there, or cannot be read, has no digest; that is why it is rebuilt.
         return None

@@ -7,7 +7,7 @@ from typing import Any
 import click
 from sqlalchemy import Connection
 
-from app.books import Books
+from app.anybooks import AnyBooks
 from app.options import at_option, books_option
 from app.render import Answer, decimal_text, format_options, render
 from app.reservations import notes, reservations, standing
@@ -41,7 +41,7 @@ def epoch_date(epoch: int) -> str:
 @books_option
 @at_option
 @format_options
-def epochs(books: Books, at: str | None, form: str, as_json: bool) -> None:
+def epochs(books: AnyBooks, at: str | None, form: str, as_json: bool) -> None:
     """Show what each closed epoch settled, burned, charged and shared.
 
     fee = pool + treasury; shareable = shared + withheld + carry. What is shareable holds the pool, what was carried in,
@@ -94,7 +94,7 @@ def _epoch_row(line: EpochLine, snapshot: str) -> list[Any]:
 @books_option
 @at_option
 @format_options
-def rewards(validator: str, books: Books, at: str | None, form: str, as_json: bool) -> None:
+def rewards(validator: str, books: AnyBooks, at: str | None, form: str, as_json: bool) -> None:
     """Show a validator's share of each epoch, term by term, and why there is none where there is none.
 
     share = floor(pool × weight ÷ weights); the weight is the least that was bonded or frozen during the epoch.
@@ -240,7 +240,7 @@ def _stood(line: Standing) -> str:
 @books_option
 @at_option
 @format_options
-def apy(validator: str | None, books: Books, at: str | None, form: str, as_json: bool) -> None:
+def apy(validator: str | None, books: AnyBooks, at: str | None, form: str, as_json: bool) -> None:
     """Show what staking yielded, per window, gross and net of slashes.
 
     Figures of the past, never a promise. APR (formula apr-1) is a ratio of sums over the window's epochs; APY (apy-1)

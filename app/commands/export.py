@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from app.books import Books
+from app.anybooks import AnyBooks
 from app.options import books_option
 from app.render import print_json
 from projections.export import TOOLS, export_journal
@@ -23,7 +23,7 @@ __all__ = ["export"]
     help="Write to FILE instead of standard output.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Say what was written as JSON (beside --output: on stdout).")
-def export(tool: str, books: Books, output: Path | None, as_json: bool) -> None:
+def export(tool: str, books: AnyBooks, output: Path | None, as_json: bool) -> None:
     """Write the books as a plain-text journal.
 
     A tool which is not ours can then add them up again. One transaction per entry, from the ledger logs. A debit is

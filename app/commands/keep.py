@@ -6,7 +6,7 @@ import click
 
 from app.backup import Backup
 from app.books import Books
-from app.options import books_option, config_option
+from app.options import config_option, folder_option
 from app.render import print_json, progress
 from events.log import LogDamaged
 from ledger.errors import LedgerInvariantBroken
@@ -20,7 +20,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 @click.command()
 @_folder
-@books_option
+@folder_option
 @_json
 def backup(folder: Path, books: Books, as_json: bool) -> None:
     """Keep the books in FOLDER, while others go on writing them.
@@ -52,7 +52,7 @@ def backup(folder: Path, books: Books, as_json: bool) -> None:
 
 @click.command()
 @_folder
-@books_option
+@folder_option
 @_json
 def restore(folder: Path, books: Books, as_json: bool) -> None:
     """Put the books that FOLDER keeps into a new folder, `--data`.

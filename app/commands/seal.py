@@ -3,7 +3,7 @@
 import click
 
 from app.books import Books
-from app.options import books_option
+from app.options import folder_option
 from app.render import print_json, progress, say
 from projections.replay import replay as replay_balances
 from settlement.verify import fold_books
@@ -12,7 +12,7 @@ __all__ = ["replay", "seal"]
 
 
 @click.command()
-@books_option
+@folder_option
 @click.option("--all", "unfinished", is_flag=True, help="Seal the last file of each log too, as far as it goes.")
 @click.option("--anew", is_flag=True, help="Derive every segment again; name those that differed from their log.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -51,7 +51,7 @@ def seal(books: Books, unfinished: bool, anew: bool, as_json: bool) -> None:
 
 
 @click.command()
-@books_option
+@folder_option
 @click.option("--scalar", is_flag=True, help="Fold every decision by the scalar rules as well, and compare.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def replay(books: Books, scalar: bool, as_json: bool) -> None:

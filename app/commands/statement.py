@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from app.books import Books
+from app.anybooks import AnyBooks
 from app.commands.earnings import epoch_date
 from app.options import at_option, books_option
 from app.render import Answer, Section, format_options, render
@@ -27,7 +27,7 @@ _REWARD_AMOUNTS = ("pool", "weight", "weights", "amount")
 @click.option("--period", metavar="2026Q4", help="Only the epochs of a quarter.")
 @at_option
 @format_options
-def statement(owner: str, books: Books, period: str | None, at: str | None, form: str, as_json: bool) -> None:
+def statement(owner: str, books: AnyBooks, period: str | None, at: str | None, form: str, as_json: bool) -> None:
     """Show all that the books hold of a consumer, a node, a validator or an owner of stake.
 
     OWNER is an id, or the public key that owns nodes and validators. Each account has its opening, what moved it by

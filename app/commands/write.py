@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from app.anybooks import AnyBooks
 from app.books import Books
 from app.facts import Producer, to_line
 from app.options import books_option, instant, log_option
@@ -41,7 +42,7 @@ REFUSED_SHOWN_MAX = 20
     help="How many lanes share the consumers; it stays so.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def init(books: Books, preset: str, lanes: int, as_json: bool) -> None:
+def init(books: AnyBooks, preset: str, lanes: int, as_json: bool) -> None:
     """Create books with a parameter set and its genesis.
 
     The same facts lead to the same balances, whatever the number of lanes.
@@ -53,10 +54,10 @@ def init(books: Books, preset: str, lanes: int, as_json: bool) -> None:
     parameters = load_preset(preset)
     params_hash = books.create(parameters, lanes)
     if as_json:
-        told = {"network": parameters.network, "params_hash": params_hash, "lanes": lanes, "data": str(books.folder)}
+        told = {"network": parameters.network, "params_hash": params_hash, "lanes": lanes, "data": books.place}
         print_json(told)
     else:
-        click.echo(f"created books of {parameters.network} in {books.folder}, parameters {params_hash[:12]}")
+        click.echo(f"created books of {parameters.network} in {books.place}, parameters {params_hash[:12]}")
 
 
 def load_preset(name: str) -> Parameters:
@@ -69,14 +70,18 @@ def load_preset(name: str) -> Parameters:
 
 
 @click.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
+@click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @books_option
+@click.option("--inbox", is_flag=True, help="Take what outside producers put into a cluster's inbox, until stopped.")
+@click.option("--once", is_flag=True, help="With --inbox: stop when all that is there is taken.")
 @log_option
 @click.option("--strict", is_flag=True, help="Refuse the whole file where one line is refused.")
 @click.option("--receipts", is_flag=True, help="Print a JSON line as each batch becomes durable.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def ingest(file: str, books: Books, strict: bool, receipts: bool, as_json: bool) -> None:
-    """Append the facts of a file of CloudEvents.
+def ingest(
+    file: str | None, books: AnyBooks, inbox: bool, once: bool, strict: bool, receipts: bool, as_json: bool
+) -> None:
+    """Append the facts of a file of CloudEvents, or of a cluster's inbox.
 
     The file holds one JSON object per line; `-` is standard input. Good lines are kept beside bad ones; each bad line
     is named with its number and reason, and is itself kept in the facts log. A file that was ingested before changes
@@ -86,19 +91,38 @@ def ingest(file: str, books: Books, strict: bool, receipts: bool, as_json: bool)
     $ omnisync ingest facts.jsonl --data B
     23876 lines: 23876 accepted, 0 duplicates, 0 refused; durable up to facts/0:22680,facts/hub:1382
     """
-    source = "stdin" if file == "-" else Path(file).name
-    size = None if file == "-" else Path(file).stat().st_size
-    descriptor = sys.stdin.fileno() if file == "-" else os.open(file, os.O_RDONLY)
+    if inbox == (file is not None) or (once and not inbox):
+        raise click.UsageError("name one FILE, or --inbox, which may stop --once it is empty")
+    if file is None:
+        source, received = "inbox", _receive(books, once)
+    else:
+        source, received = "stdin" if file == "-" else Path(file).name, _read(file, books, strict)
     total = Receipt(0, 0, 0, (), ())
-    with progress("ingest", size) as advance:
-        chunks = _counted(read_chunks(descriptor), advance)
-        for receipt in [books.ingest_whole(chunks, source)] if strict else books.ingest(chunks, source):
-            total = _add(total, receipt)
-            if receipts:
-                print_json(_receipt_data(receipt), line=True)
+    for receipt in received:
+        total = _add(total, receipt)
+        if receipts:
+            print_json(_receipt_data(receipt), line=True)
     if total.lines == 0:
         total = total._replace(positions=tuple((log.name, log.end()) for log in books.partitions()))
     _report(total, source, as_json, strict)
+
+
+def _read(file: str, books: AnyBooks, strict: bool) -> Iterator[Receipt]:
+    size = None if file == "-" else Path(file).stat().st_size
+    descriptor = sys.stdin.fileno() if file == "-" else os.open(file, os.O_RDONLY)
+    source = "stdin" if file == "-" else Path(file).name
+    with progress("ingest", size) as advance:
+        chunks = _counted(read_chunks(descriptor), advance)
+        yield from [books.ingest_whole(chunks, source)] if strict else books.ingest(chunks, source)
+
+
+def _receive(books: AnyBooks, once: bool) -> Iterator[Receipt]:
+    from app.cluster import ClusterBooks
+
+    if not isinstance(books, ClusterBooks):
+        raise click.UsageError("--inbox is a cluster's: name it with --config FILE")
+    with heed_signals() as stopping:
+        yield from books.ingest_inbox(stopping, once=once)
 
 
 def _counted(chunks: Iterator[Chunk], advance: Progress) -> Iterator[Chunk]:
@@ -164,7 +188,7 @@ def _report(total: Receipt, source: str, as_json: bool, strict: bool) -> None:
     help="Mark all streams up to TIME first: closes the epochs before it.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def run(books: Books, once: bool, only: str | None, close_until: int | None, as_json: bool) -> None:
+def run(books: AnyBooks, once: bool, only: str | None, close_until: int | None, as_json: bool) -> None:
     """Settle what was reported, and project it; go on until stopped.
 
     Asked to stop (SIGINT, SIGTERM), it first takes what is there. What is projected is what was committed: balances at
@@ -179,20 +203,43 @@ def run(books: Books, once: bool, only: str | None, close_until: int | None, as_
         if only == PROJECT:
             raise click.UsageError("--close-until is for those who settle")
         _mark_all(books, close_until)
-    if once:
-        with books.stages(only) as stages:
-            decided, folded = _run_shown(stages, history=True)
-    else:
-        with heed_signals() as stopping, books.stages(only) as stages:
-            say(f"{'projecting' if only == PROJECT else 'settling'}; stop with Ctrl-C")
-            first = _run_shown(stages, history=False)
-            then = _follow(stages, stopping, behind=first[1])
-            decided, folded = first[0] + then[0], first[1] + then[1]
+    decided, folded = _run_folder(books, once, only) if isinstance(books, Books) else _run_cluster(books, once, only)
     if as_json:
         print_json({"decided": decided, "folded": folded})
     else:
         done = {SETTLE: f"settled {decided} decisions", PROJECT: f"folded {folded} decisions"}
         click.echo(done[only] if only else f"{done[SETTLE]}, folded {folded}")
+
+
+def _run_folder(books: Books, once: bool, only: str | None) -> tuple[int, int]:
+    if once:
+        with books.stages(only) as stages:
+            return _run_shown(stages, history=True)
+    with heed_signals() as stopping, books.stages(only) as stages:
+        say(f"{'projecting' if only == PROJECT else 'settling'}; stop with Ctrl-C")
+        first = _run_shown(stages, history=False)
+        then = _follow(stages, stopping, behind=first[1])
+    return first[0] + then[0], first[1] + then[1]
+
+
+def _run_cluster(books: AnyBooks, once: bool, only: str | None) -> tuple[int, int]:
+    """Run one stage of a cluster; with `once` both can be had, one after the other."""
+    from app.cluster import ClusterBooks
+
+    assert isinstance(books, ClusterBooks)
+    if only is None and not once:
+        raise click.UsageError("in a cluster each stage is a process of its own: --only settle, or --only project")
+    decided = folded = 0
+    with heed_signals() as stopping:
+        if only != PROJECT:
+            with books.stages(SETTLE) as stages:
+                decided, _ = _run_shown(stages, history=False)
+                if not once:
+                    say("settling; stop with Ctrl-C")
+                    decided += _follow(stages, stopping, behind=0)[0]
+        if only != SETTLE:
+            folded = books.project(stopping, once=once)
+    return decided, folded
 
 
 def _run_shown(stages: Stages, *, history: bool) -> tuple[int, int]:
@@ -221,7 +268,7 @@ def _follow(stages: Stages, stopping: Stopping, behind: int) -> tuple[int, int]:
     return decided, folded
 
 
-def _mark_all(books: Books, until: int) -> None:
+def _mark_all(books: AnyBooks, until: int) -> None:
     """Mark each registered stream at each midnight up to a time, and there: by order of the operator."""
     for stream, mark in sorted(Partitions(books.partitions()).marks().items()):
         operator = Producer("operator", stream)

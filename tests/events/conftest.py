@@ -15,7 +15,7 @@ MakeTopic = Callable[[int], str]
 @pytest.fixture(scope="session")
 def brokers() -> Brokers:
     """Reach the broker of this run."""
-    return Brokers(tuple(os.environ["OMNISYNC_TEST_KAFKA"].split(",")))
+    return Brokers(tuple(os.environ["TEST_KAFKA"].split(",")))
 
 
 @pytest.fixture
