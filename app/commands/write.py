@@ -3,13 +3,14 @@
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
 from app.books import Books
 from app.facts import Producer, to_line
-from app.options import books_option, instant, log_option
+from app.options import books_option, instant, log_option, settings_of
 from app.render import print_json, progress, say
 from app.stages import PROJECT, SETTLE, Progress, Stages
 from app.stopping import Stopping, heed_signals
@@ -169,7 +170,7 @@ def run(books: Books, once: bool, only: str | None, close_until: int | None, as_
 
     Asked to stop (SIGINT, SIGTERM), it first takes what is there. What is projected is what was committed: balances at
     once, histories and jobs' totals behind them while there is nothing else to do. With `--only project` stopping
-    leaves those for the next time.
+    leaves those for the next time. Where OMNISYNC_METRICS_PORT is set, it serves metrics for Prometheus.
 
     \b
     $ omnisync run --once --data B
@@ -180,10 +181,10 @@ def run(books: Books, once: bool, only: str | None, close_until: int | None, as_
             raise click.UsageError("--close-until is for those who settle")
         _mark_all(books, close_until)
     if once:
-        with books.stages(only) as stages:
+        with _watched(books, only) as stages:
             decided, folded = _run_shown(stages, history=True)
     else:
-        with heed_signals() as stopping, books.stages(only) as stages:
+        with heed_signals() as stopping, _watched(books, only) as stages:
             say(f"{'projecting' if only == PROJECT else 'settling'}; stop with Ctrl-C")
             first = _run_shown(stages, history=False)
             then = _follow(stages, stopping, behind=first[1])
@@ -193,6 +194,22 @@ def run(books: Books, once: bool, only: str | None, close_until: int | None, as_
     else:
         done = {SETTLE: f"settled {decided} decisions", PROJECT: f"folded {folded} decisions"}
         click.echo(done[only] if only else f"{done[SETTLE]}, folded {folded}")
+
+
+@contextmanager
+def _watched(books: Books, only: str | None) -> Iterator[Stages]:
+    """Hold the stages, and serve their metrics where a port is set."""
+    told = settings_of(click.get_current_context()).metrics
+    with books.stages(only) as stages:
+        if told.port is None:
+            yield stages
+            return
+        from app.metrics import serve_metrics
+
+        with serve_metrics(books, told.address, told.port) as (metrics, port):
+            say(f"metrics on http://{told.address}:{port}/metrics")
+            stages.tell(metrics)
+            yield stages
 
 
 def _run_shown(stages: Stages, *, history: bool) -> tuple[int, int]:
