@@ -22,7 +22,7 @@ from app.synced import Committed, read_synced
 from events.codec import decode, encode
 from events.event import fact_id
 from events.facts import GenesisDeclared, GenesisDeclaredData
-from events.filelog import FileLog, hold_lock
+from events.filelog import FileLog
 from events.killpoints import reach
 from events.log import LogFault
 from ledger.parameters import Parameters, parameters_from_json, parameters_hash, parameters_json
@@ -119,7 +119,7 @@ class Books:
         """
         assert 1 <= lanes <= LANES_MAX
         line = encode(_genesis(parameters))
-        with hold_lock(self.folder / "facts.lock"):
+        with hold(self.folder / "facts.lock", "init"):
             if self.facts(HUB_PARTITION).end() or self.count_lanes() > lanes:
                 raise BooksExist(f"{self.folder} holds books already; choose another folder")
             for name in partitions_of(lanes):
@@ -144,7 +144,7 @@ class Books:
     @contextmanager
     def _facts_for_ingest(self) -> Iterator[Partitions]:
         self.parameters()
-        with hold_lock(self.folder / "facts.lock"):
+        with hold(self.folder / "facts.lock", "ingest"):
             logs = self.partitions(writable=True)
             tell_cut(*logs)
             try:

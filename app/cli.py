@@ -10,7 +10,7 @@ from sqlalchemy.exc import DatabaseError
 
 from app.backup import BackupRefused
 from app.books import BooksExist, BooksMissing
-from app.commands import ask, check, demo, earnings, export, keep, seal, statement, trace, write
+from app.commands import ask, check, demo, doctor, earnings, export, keep, seal, statement, trace, write
 from app.settings import SettingsInvalid
 from app.traces.alibaba import TraceMalformed
 from events.log import LogFault
@@ -72,6 +72,7 @@ for command in (
     check.rebuild,
     seal.seal,
     seal.replay,
+    doctor.doctor,
     keep.backup,
     keep.restore,
     keep.verify_backup,
