@@ -23,6 +23,7 @@ from tests.faults.scenes import logs_of, new_books
 from tests.settlement.desk import as_lines
 from tests.worlds import World, build_world
 
+DOCS = Path(__file__).parents[2] / "docs" / "operations.md"
 Told = dict[tuple[str, ...], float]
 
 
@@ -72,6 +73,16 @@ def test_stages_tell_counts_and_times_and_where_the_books_stand(books: Books) ->
     assert 0 < after["omnisync_batch_seconds_sum", "history"] < 60
     assert "omnisync_network_time_age_seconds" not in {name for name, *_ in before}
     assert ("omnisync_network_time_age_seconds",) in after
+
+
+def test_the_docs_have_every_metric_and_no_other(books: Books) -> None:
+    with books.stages() as stages, serve_metrics(books, "127.0.0.1", 0) as (_, port):
+        stages.run()
+        with urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+            served = re.findall(r"^# TYPE (omnisync_\w+) ", answer.read().decode(), re.MULTILINE)
+
+    told = re.findall(r"^\| `(omnisync_\w+)` \|", DOCS.read_text(), re.MULTILINE)
+    assert sorted(told) == sorted(name for name in served if not name.endswith("_created"))
 
 
 def test_refusals_are_counted_once_each_by_reason(books: Books, world: World) -> None:
