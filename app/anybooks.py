@@ -1,7 +1,7 @@
 """What books can do, wherever they are kept: in a folder (`app.books`) or in a cluster (`app.cluster`)."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 
 from sqlalchemy import Engine
@@ -72,6 +72,10 @@ class AnyBooks(ABC):
                     return parameters_from_json(event.data.parameters)
         raise BooksMissing(f"no books in {self.place}; create them with `omnisync init --preset omnisync`")
 
+    @abstractmethod
+    def committed(self, ledgers: Sequence[Log]) -> Mapping[str, int]:
+        """Return how far each ledger log is durable, and how much of each partition of the facts it rests on."""
+
     # --- what is done with them ---
 
     @abstractmethod
@@ -101,6 +105,10 @@ class AnyBooks(ABC):
         """Hold both stages, or one, while the block settles and projects. Raises: LogFault, LedgerInvariantBroken."""
 
     # --- projections ---
+
+    @abstractmethod
+    def is_projected(self) -> bool:
+        """Tell whether there are tables."""
 
     @abstractmethod
     def engine(self, *, writable: bool = False) -> Engine:

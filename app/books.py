@@ -9,7 +9,7 @@ facts.lock  ledger.lock  projections.lock  segments.lock  one writer each; reade
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
@@ -22,9 +22,9 @@ from app.locks import hold
 from app.stages import PROJECT, SETTLE, Progress, Projecting, Settling, Stages
 from app.synced import Committed, read_synced
 from events.codec import encode
-from events.filelog import FileLog, hold_lock
+from events.filelog import FileLog
 from events.killpoints import reach
-from events.log import LogFault
+from events.log import Log, LogFault
 from ledger.parameters import Parameters, parameters_hash, parameters_json
 from projections.database import close_to_one_file, migrate, open_sqlite
 from projections.past import Past
@@ -86,6 +86,14 @@ class Books(AnyBooks):
         """The file that says how far the logs were durable at the last commit."""
         return self.folder / "ledger" / "synced"
 
+    def committed(self, ledgers: Sequence[Log]) -> Mapping[str, int]:
+        """Read the mark of the last commit, which says it of the facts too."""
+        return read_synced(self.synced) or {}
+
+    def is_projected(self) -> bool:
+        """Tell whether there is a file of projections."""
+        return self.database.exists()
+
     def check_ends(self) -> None:
         """Assert that every log still holds what was committed. Raises: Finding."""
         committed = read_synced(self.synced) or {}
@@ -96,7 +104,7 @@ class Books(AnyBooks):
     @contextmanager
     def holding_still(self) -> Iterator[None]:
         """Keep everybody from appending while the block runs. Raises: LogBusy."""
-        with hold_lock(self.folder / "facts.lock"), hold(self.folder / "ledger.lock", "copy"):
+        with hold(self.folder / "facts.lock", "copy"), hold(self.folder / "ledger.lock", "copy"):
             yield
 
     # --- writing ---
@@ -108,7 +116,7 @@ class Books(AnyBooks):
         """
         assert 1 <= lanes <= LANES_MAX
         line = encode(declare_genesis(parameters))
-        with hold_lock(self.folder / "facts.lock"):
+        with hold(self.folder / "facts.lock", "init"):
             if self.facts(HUB_PARTITION).end() or self.count_lanes() > lanes:
                 raise BooksExist(f"{self.folder} holds books already; choose another folder")
             for name in partitions_of(lanes):
@@ -124,7 +132,7 @@ class Books(AnyBooks):
     def open_facts(self) -> Iterator[Partitions]:
         """Hold the facts' lock, and all partitions open, while the block runs. Raises: LogBusy, LogDamaged."""
         self.parameters()
-        with hold_lock(self.folder / "facts.lock"):
+        with hold(self.folder / "facts.lock", "ingest"):
             logs = self.partitions(writable=True)
             tell_cut(*logs)
             try:

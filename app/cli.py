@@ -10,12 +10,12 @@ from sqlalchemy.exc import DatabaseError
 
 from app.backup import BackupRefused
 from app.books import BooksExist, BooksMissing
-from app.commands import ask, check, demo, earnings, export, keep, seal, statement, trace, write
+from app.commands import ask, check, demo, doctor, earnings, export, keep, migrate, seal, statement, trace, write
 from app.settings import SettingsInvalid
 from app.traces.alibaba import TraceMalformed
 from events.log import LogFault
 from ledger.errors import LedgerInvariantBroken, ParametersInvalid
-from projections.database import SchemaOutdated
+from projections.database import DatabaseUnreachable, SchemaOutdated
 from projections.position import AtRefused
 from projections.project import ProjectionMoved
 from projections.read import AccountUnknown
@@ -30,6 +30,7 @@ EXPECTED = (
     BackupRefused,
     BooksExist,
     BooksMissing,
+    DatabaseUnreachable,
     LedgerInvariantBroken,
     LogFault,
     ParametersInvalid,
@@ -72,10 +73,12 @@ for command in (
     check.rebuild,
     seal.seal,
     seal.replay,
+    doctor.doctor,
     keep.backup,
     keep.restore,
     keep.verify_backup,
     export.export,
+    migrate.migrate,
     demo.demo,
 ):
     cli.add_command(command)

@@ -5,7 +5,7 @@
 <prefix>.ledger  0 … N-1, N         `lane-0` … `lane-N-1`, `hub`; one writer, `<prefix>.ledger`
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from hashlib import sha256
 from itertools import groupby
@@ -25,6 +25,7 @@ from app.stopping import Stopping
 from events.codec import encode
 from events.inbox import Inbox, Message
 from events.kafka import Brokers, KafkaLog, KafkaWriter
+from events.log import Log
 from events.topics import check_topics, count_partitions, create_topics
 from ledger.parameters import Parameters, parameters_hash, parameters_json
 from projections.database import migrate, open_postgres
@@ -57,6 +58,7 @@ class ClusterBooks(AnyBooks):
         assert settings.postgres is not None
         kafka = settings.kafka
         self.brokers = brokers_of(kafka)
+        self._prefix = kafka.prefix
         self.topics = Topics(*(f"{kafka.prefix}.{name}" for name in Topics._fields))
         self.place = f"{kafka.prefix} at {','.join(kafka.servers)}"
         self._replication = kafka.replication
@@ -100,6 +102,15 @@ class ClusterBooks(AnyBooks):
     def _check_topics(self) -> None:
         count = self.count_lanes() + 1
         check_topics(self.brokers, dict.fromkeys((self.topics.facts, self.topics.ledger), count), self._replication)
+
+    def committed(self, ledgers: Sequence[Log]) -> Mapping[str, int]:
+        """Read it out of the logs: all that is there is committed, and each record says what it rests on."""
+        ends: dict[str, int] = {}
+        for log in ledgers:
+            ends[log.name] = end = log.end()
+            for record in log.read(end - 1) if end else ():
+                ends |= {basis.log: basis.end for basis in record.header.basis if basis.log.startswith("facts/")}
+        return ends
 
     # --- writing ---
 
@@ -195,11 +206,13 @@ class ClusterBooks(AnyBooks):
 
         engine = self.engine(writable=True)
         try:
-            return run_worker(
-                self.brokers, engine, self.topics.prefix, self.count_lanes(), lambda: stopping.asked, once=once
-            )
+            return run_worker(self.brokers, engine, self._prefix, self.count_lanes(), lambda: stopping.asked, once=once)
         finally:
             engine.dispose()
+
+    def is_projected(self) -> bool:
+        """Tell that there are tables: there are no books without."""
+        return True
 
     def engine(self, *, writable: bool = False) -> Engine:
         """Open the projections. Raises: SchemaOutdated, DatabaseUnreachable."""

@@ -1,5 +1,6 @@
 """Locks that say who holds them: while one is held, its file names what its holder does, and as which process."""
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -8,7 +9,7 @@ from pathlib import Path
 from events.filelog import hold_lock
 from events.log import LogBusy
 
-__all__ = ["hold"]
+__all__ = ["find_holder", "hold"]
 
 
 @contextmanager
@@ -26,3 +27,19 @@ def hold(path: Path, duty: str) -> Iterator[None]:
             yield
         finally:
             os.truncate(path, 0)
+
+
+def find_holder(path: Path) -> str | None:
+    """Return what the holder of a lock says of itself, which may be nothing; None where nobody holds it."""
+    try:
+        file = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return path.read_text(encoding="utf-8")
+    finally:
+        # Which lets go at once of what was free.
+        os.close(file)
+    return None

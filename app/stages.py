@@ -5,11 +5,11 @@ settled ≥ committed ≥ head ≥ history        in positions of each ledger lo
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Protocol, cast
 
 from sqlalchemy import Engine
 
-from app.clock import now
+from app.clock import elapsed, now
 from app.synced import Committed, read_synced
 from events.log import Log
 from events.record import Record
@@ -17,10 +17,52 @@ from projections.project import Projector
 from settlement.output import Output
 from settlement.settle import HubSettler, LaneSettler, Settlement
 
-__all__ = ["PROJECT", "SETTLE", "Progress", "Projecting", "Settling", "Stages"]
+__all__ = ["PROJECT", "SETTLE", "Progress", "Projecting", "Settling", "Stages", "Watch"]
 
 SETTLE, PROJECT = "settle", "project"
 Progress = Callable[[int], None]
+
+
+class Watch(Protocol):
+    """Is told what stages do, batch by batch; times in seconds."""
+
+    def read(self, facts: int) -> None:
+        """A record of facts was settled."""
+
+    def committed(self, decisions: int, batch_seconds: float, commit_seconds: float) -> None:
+        """Decisions were taken, and then made durable."""
+
+    def projected(self, decisions: int, batch_seconds: float) -> None:
+        """Decisions were folded into balances."""
+
+    def recorded(self, decisions: int, batch_seconds: float) -> None:
+        """Decisions were folded into histories."""
+
+
+class _Nobody:
+    """Watches nothing."""
+
+    def read(self, facts: int) -> None: ...
+
+    def committed(self, decisions: int, batch_seconds: float, commit_seconds: float) -> None: ...
+
+    def projected(self, decisions: int, batch_seconds: float) -> None: ...
+
+    def recorded(self, decisions: int, batch_seconds: float) -> None: ...
+
+
+class _Lap:
+    """Tells how long each batch of a run took, and whoever shows progress."""
+
+    def __init__(self, told: Callable[[int, float], None], on_record: Progress | None = None) -> None:
+        self._told, self._on_record = told, on_record
+        self._began = elapsed()
+
+    def __call__(self, count: int) -> None:
+        began, self._began = self._began, elapsed()
+        self._told(count, self._began - began)
+        if self._on_record is not None:
+            self._on_record(count)
 
 
 class _Ground:
@@ -57,21 +99,30 @@ class Settling:
         self._grounds = [_Ground(log) for log in facts]
         # A settler reads facts, and does nothing else with them.
         *partitions, hubs = [cast(Log, ground) for ground in self._grounds]
+        self._outputs = [Output(log, now) for log in self._ledgers]
         self._settlement = Settlement(
             [
-                LaneSettler(number, len(lanes), partition, hub, Output(lane, now), cache and cache / lane.name)
-                for number, (partition, lane) in enumerate(zip(partitions, lanes, strict=True))
+                LaneSettler(number, len(lanes), partition, hub, output, cache and cache / output.log.name)
+                for number, (partition, output) in enumerate(zip(partitions, self._outputs[:-1], strict=True))
             ],
-            HubSettler(hubs, lanes, Output(hub, now)),
+            HubSettler(hubs, lanes, self._outputs[-1]),
             self._commit,
         )
+        self.watch: Watch = _Nobody()
+        self._appended, self._began = 0, elapsed()
 
     def run(self, on_record: Progress | None = None) -> int:
         """Settle and commit all that is there; return how many decisions were taken. Raises: DecisionsDiffer."""
-        return self._settlement.run(on_record=on_record)
+        self._began = elapsed()
+        return self._settlement.run(on_record=_Lap(lambda facts, _seconds: self.watch.read(facts), on_record))
 
     def _commit(self) -> None:
+        decided = elapsed()
         self._commit_all({ground.name: ground.end for ground in self._grounds})
+        appended, began = sum(output.appended for output in self._outputs), self._began
+        self._began = elapsed()
+        self.watch.committed(appended - self._appended, decided - began, self._began - decided)
+        self._appended = appended
 
     def close(self) -> None:
         """Give back the logs."""
@@ -87,6 +138,7 @@ class Projecting:
         self._engine, self._logs, self._synced = engine, (facts, *ledgers), synced
         # A projector reads logs, and does nothing else with them.
         self.projector = Projector(engine, cast(Log, facts), [cast(Log, log) for log in ledgers])
+        self.watch: Watch = _Nobody()
 
     def run(self, on_record: Progress | None = None, *, history: bool = True) -> int:
         """Project up to the last commit; return how many decisions were folded. Raises: LedgerInvariantBroken.
@@ -96,13 +148,14 @@ class Projecting:
         committed = read_synced(self._synced) or {}
         for log in self._logs:
             log.limit = committed.get(log.name, 0)
-        folded = self.projector.run_whole(on_record) if history else self.projector.run(on_record)
+        told = _Lap(self.watch.projected, on_record)
+        folded = self.projector.run_whole(told) if history else self.projector.run(told)
         self.projector.check_floors()
         return folded
 
     def catch_up(self) -> None:
         """Bring history and jobs up to the head."""
-        self.projector.catch_up()
+        self.projector.catch_up(_Lap(self.watch.recorded))
 
     def close(self) -> None:
         """Give back the database."""
@@ -115,6 +168,12 @@ class Stages:
     def __init__(self, settling: Settling | None, projecting: Projecting | None) -> None:
         """Take what is there."""
         self.settling, self.projecting = settling, projecting
+
+    def tell(self, watch: Watch) -> None:
+        """Have both stages watched."""
+        for stage in (self.settling, self.projecting):
+            if stage is not None:
+                stage.watch = watch
 
     def run(
         self, on_settled: Progress | None = None, on_projected: Progress | None = None, *, history: bool = True

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from events.filelog import FileLog
+from events.log import LogFault
 from events.record import Record
 
 __all__ = ["Committed", "read_synced", "sync_folder", "write_synced"]
@@ -46,11 +47,14 @@ def _nearness(place: int, position: int) -> int:
 
 
 def read_synced(path: Path) -> dict[str, int] | None:
-    """Return the positions of the last commit; None where there never was one."""
+    """Return the positions of the last commit; None where there never was one. Raises: LogFault."""
     if not path.exists():
         return None
-    lines = path.read_text(encoding="ascii").splitlines()
-    return {log: int(position) for position, _, log in (line.partition(" ") for line in lines)}
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+        return {log: int(position) for position, _, log in (line.partition(" ") for line in lines)}
+    except ValueError:
+        raise LogFault(f"{path} is damaged: it says no positions") from None
 
 
 def write_synced(path: Path, positions: Mapping[str, int]) -> None:

@@ -92,7 +92,7 @@ class Projector:
                 head.load(connection)
                 self._heads[log] = head
         self._positions |= positions
-        return min(positions.values())
+        return int(min(positions.values()))
 
     def drop(self, log: str) -> None:
         """Forget a log: it is somebody else's, or is to be taken up anew."""

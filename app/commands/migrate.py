@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
+from app.anybooks import AnyBooks
 from app.books import Books
-from app.cluster import ClusterBooks
 from app.options import cluster_option
 from app.render import print_json, progress
 from ledger.parameters import parameters_hash, parameters_json
@@ -17,7 +17,7 @@ __all__ = ["migrate"]
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @cluster_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def migrate(folder: Path, books: ClusterBooks, as_json: bool) -> None:
+def migrate(folder: Path, books: AnyBooks, as_json: bool) -> None:
     """Move embedded books into the cluster of --config.
 
     Every record is copied with its bytes, so that positions, roots and digests stay what they are; then
@@ -28,6 +28,9 @@ def migrate(folder: Path, books: ClusterBooks, as_json: bool) -> None:
     $ omnisync migrate B --config cluster.toml
     copied facts/0:22680, lane-0:14660, hub:337, facts/hub:1382 to omnisync at 127.0.0.1:9092
     """
+    from app.cluster import ClusterBooks
+
+    assert isinstance(books, ClusterBooks)
     embedded = Books(folder)
     parameters = embedded.parameters()
     with progress("copy") as advance:

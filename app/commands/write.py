@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -10,7 +11,7 @@ import click
 from app.anybooks import AnyBooks
 from app.books import Books
 from app.facts import Producer, to_line
-from app.options import books_option, instant, log_option
+from app.options import books_option, instant, log_option, settings_of
 from app.render import print_json, progress, say
 from app.stages import PROJECT, SETTLE, Progress, Stages
 from app.stopping import Stopping, heed_signals
@@ -193,7 +194,7 @@ def run(books: AnyBooks, once: bool, only: str | None, close_until: int | None, 
 
     Asked to stop (SIGINT, SIGTERM), it first takes what is there. What is projected is what was committed: balances at
     once, histories and jobs' totals behind them while there is nothing else to do. With `--only project` stopping
-    leaves those for the next time.
+    leaves those for the next time. Where OMNISYNC_METRICS_PORT is set, it serves metrics for Prometheus.
 
     \b
     $ omnisync run --once --data B
@@ -213,9 +214,9 @@ def run(books: AnyBooks, once: bool, only: str | None, close_until: int | None, 
 
 def _run_folder(books: Books, once: bool, only: str | None) -> tuple[int, int]:
     if once:
-        with books.stages(only) as stages:
+        with _watched(books, only) as stages:
             return _run_shown(stages, history=True)
-    with heed_signals() as stopping, books.stages(only) as stages:
+    with heed_signals() as stopping, _watched(books, only) as stages:
         say(f"{'projecting' if only == PROJECT else 'settling'}; stop with Ctrl-C")
         first = _run_shown(stages, history=False)
         then = _follow(stages, stopping, behind=first[1])
@@ -232,7 +233,7 @@ def _run_cluster(books: AnyBooks, once: bool, only: str | None) -> tuple[int, in
     decided = folded = 0
     with heed_signals() as stopping:
         if only != PROJECT:
-            with books.stages(SETTLE) as stages:
+            with _watched(books, SETTLE) as stages:
                 decided, _ = _run_shown(stages, history=False)
                 if not once:
                     say("settling; stop with Ctrl-C")
@@ -240,6 +241,22 @@ def _run_cluster(books: AnyBooks, once: bool, only: str | None) -> tuple[int, in
         if only != SETTLE:
             folded = books.project(stopping, once=once)
     return decided, folded
+
+
+@contextmanager
+def _watched(books: AnyBooks, only: str | None) -> Iterator[Stages]:
+    """Hold the stages, and serve their metrics where a port is set."""
+    told = settings_of(click.get_current_context()).metrics
+    with books.stages(only) as stages:
+        if told.port is None:
+            yield stages
+            return
+        from app.metrics import serve_metrics
+
+        with serve_metrics(books, told.address, told.port) as (metrics, port):
+            say(f"metrics on http://{told.address}:{port}/metrics")
+            stages.tell(metrics)
+            yield stages
 
 
 def _run_shown(stages: Stages, *, history: bool) -> tuple[int, int]:

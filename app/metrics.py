@@ -1,0 +1,139 @@
+"""What a process tells Prometheus: what its stages do, batch by batch; where the books stand, whenever it is asked.
+
+    lag of a stage = position of the stage before it − its own, in leaves of the log
+
+Stages tell counts and times (`app.stages.Watch`); positions, the age of network time and refusals are looked up when
+they are asked for, beside the writers. docs/operations.md says what to watch.
+"""
+
+from collections import Counter as Tally
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    ProcessCollector,
+    start_http_server,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from sqlalchemy import select
+
+from app.anybooks import AnyBooks
+from app.clock import now
+from app.standing import Surveyor
+from events.instant import MICROSECONDS, parse_instant
+from projections.tables import dead_letter
+
+__all__ = ["Metrics", "serve_metrics"]
+
+_SECONDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30)
+
+
+class Metrics:
+    """Counts and times of this process's stages, on a registry of their own."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Begin at 0."""
+        self._facts = Counter(
+            "omnisync_facts_read", "Facts settled; those of before a restart count again.", registry=registry
+        )
+        self._decisions = Counter(
+            "omnisync_decisions", "Decisions appended, projected, recorded in histories.", ["stage"], registry=registry
+        )
+        self._batches = Histogram(
+            "omnisync_batch_seconds", "Time of a stage's batch.", ["stage"], buckets=_SECONDS, registry=registry
+        )
+        self._commits = Histogram(
+            "omnisync_commit_seconds", "Time to make a batch durable.", buckets=_SECONDS, registry=registry
+        )
+
+    def read(self, facts: int) -> None:
+        """A record of facts was settled."""
+        self._facts.inc(facts)
+
+    def committed(self, decisions: int, batch_seconds: float, commit_seconds: float) -> None:
+        """Decisions were taken, and then made durable."""
+        self._tell("settle", decisions, batch_seconds)
+        self._commits.observe(commit_seconds)
+
+    def projected(self, decisions: int, batch_seconds: float) -> None:
+        """Decisions were folded into balances."""
+        self._tell("head", decisions, batch_seconds)
+
+    def recorded(self, decisions: int, batch_seconds: float) -> None:
+        """Decisions were folded into histories."""
+        self._tell("history", decisions, batch_seconds)
+
+    def _tell(self, stage: str, decisions: int, seconds: float) -> None:
+        self._decisions.labels(stage).inc(decisions)
+        self._batches.labels(stage).observe(seconds)
+
+
+class _Looked(Collector):
+    """Looks up where the books stand when it is asked, one asker at a time."""
+
+    def __init__(self, books: AnyBooks) -> None:
+        self._books, self._surveyor = books, Surveyor(books)
+        self._lock = Lock()
+        self._refused: Tally[str] = Tally()
+        # Of each log, the sequence from which on refusals were not counted yet.
+        self._counted: dict[str, int] = {}
+
+    def describe(self) -> list[Metric]:
+        """Name nothing beforehand: that would be a look."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Look. Raises: LogDamaged, SchemaOutdated, DatabaseError: then the scrape fails, and shows it."""
+        with self._lock:
+            survey = self._surveyor.look()
+            self._count_refusals([standing.log for standing in survey.logs])
+            position = GaugeMetricFamily("omnisync_position", "How far a stage is in a log.", labels=["log", "stage"])
+            lag = GaugeMetricFamily("omnisync_lag", "Leaves that a stage lacks.", labels=["log", "stage"])
+            for standing in survey.logs:
+                for stage, reached in standing.stages.items():
+                    position.add_metric([standing.log, stage], reached)
+                for stage, lacking in standing.lags():
+                    lag.add_metric([standing.log, stage], lacking)
+            refused = CounterMetricFamily("omnisync_refusals", "Lines and facts that were refused.", labels=["reason"])
+            for reason, count in sorted(self._refused.items()):
+                refused.add_metric([reason], count)
+        yield from (position, lag, refused)
+        if survey.network_time is not None:
+            age = (parse_instant(now()) - parse_instant(survey.network_time)) / MICROSECONDS
+            yield GaugeMetricFamily("omnisync_network_time_age_seconds", "Wall clock less network time.", value=age)
+
+    def _count_refusals(self, logs: list[str]) -> None:
+        if not self._books.is_projected():
+            return
+        with self._books.engine().connect() as connection:
+            for log in logs:
+                new = select(dead_letter.c.sequence, dead_letter.c.reason).where(
+                    dead_letter.c.log == log, dead_letter.c.sequence >= self._counted.get(log, 0)
+                )
+                for row in connection.execute(new):
+                    self._refused[row.reason] += 1
+                    self._counted[log] = max(self._counted.get(log, 0), row.sequence + 1)
+
+
+@contextmanager
+def serve_metrics(books: AnyBooks, address: str, port: int) -> Iterator[tuple[Metrics, int]]:
+    """Serve while the block runs; yield what stages tell, and the port, which is a free one for 0. Raises: OSError."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    metrics = Metrics(registry)
+    registry.register(_Looked(books))
+    try:
+        server, thread = start_http_server(port, address, registry)
+    except OSError as error:
+        raise OSError(error.errno, f"metrics on {address}:{port}: {error.strerror}") from error
+    try:
+        yield metrics, server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
