@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import BinaryIO, NamedTuple
+from typing import Annotated, BinaryIO, NamedTuple
 
 import msgspec
 
@@ -38,6 +38,8 @@ from settlement.verify import Finding, Progress, Verdict, fold_books, verify_log
 __all__ = ["Backup", "BackupRefused", "Made", "Manifest", "Verified"]
 
 _FORMAT = 1
+# Of what a manifest names nothing is written elsewhere than in a log's folder.
+_PATH = r"^(facts/([0-9]+|hub)|ledger/(lane-[0-9]+|hub))/[0-9]{20}\.log$"
 _CHUNK_BYTES = 4 * 1024 * 1024
 _DAMAGED = "the backup is damaged, make another in an empty folder"
 _OURS = {"backup.lock", "logs", "manifest.json", "manifest.new"}
@@ -54,17 +56,12 @@ class KeptLog(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     position: int
     root: str | None
 
-    @property
-    def place(self) -> tuple[str, int, str | None]:
-        """All of it."""
-        return self.name, self.position, self.root
-
 
 class KeptFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How much of a file is kept, and the digest of that; `path` counts from the folder of the logs."""
 
-    path: str
-    bytes: int
+    path: Annotated[str, msgspec.Meta(pattern=_PATH)]
+    bytes: Annotated[int, msgspec.Meta(ge=0)]
     sha256: str
 
 
@@ -246,10 +243,13 @@ class Backup:
                 raise Finding(f"{file.path}: its first {file.bytes} bytes are not what the manifest says")
         with self._as_books(manifest) as books:
             facts, lanes, hub = books.partitions(), books.lanes(), books.hub()
+            found = {(log.name, log.end(), log.root().hex() if log.end() else None) for log in (*facts, *lanes, hub)}
+            differing = found ^ {(log.name, log.position, log.root) for log in manifest.logs}
+            if differing:
+                raise Finding(
+                    f"{min(name for name, _, _ in differing)}: the manifest says another end, or another root"
+                )
             verdict = verify_logs(facts, lanes, hub, on_record)
-            for kept, log in zip(manifest.logs, (*facts, *lanes, hub), strict=True):
-                if (log.name, log.end(), log.root().hex() if log.end() else None) != kept.place:
-                    raise Finding(f"{log.name}: it ends at {log.end()}, the manifest says {kept.position} and its root")
             balances = fold_books((*lanes, hub)).balances.digest()
         if balances != manifest.balances:
             raise Finding(f"balances: the manifest says {manifest.balances}, the logs lead to {balances}")

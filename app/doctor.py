@@ -97,7 +97,7 @@ def _check_locks(site: Site) -> Iterator[Told]:
         assert site.books is not None
         holder = find_holder(site.books.folder / f"{name}.lock")
         if holder is not None:
-            yield Told("locks", OK, f"{name}.lock is held" + (f": {holder}" if holder else ""))
+            yield Told("locks", OK, f"{name}.lock is held: {holder}")
 
 
 def _check_logs(site: Site) -> Iterator[Told]:

@@ -30,16 +30,22 @@ def hold(path: Path, duty: str) -> Iterator[None]:
 
 
 def find_holder(path: Path) -> str | None:
-    """Return what the holder of a lock says of itself, which may be nothing; None where nobody holds it."""
+    """Return what the holder of a lock says of itself; None where nobody holds it.
+
+    Only a lock whose file names a holder is touched: nobody is hindered from taking one that was given back.
+    """
     try:
-        file = os.open(path, os.O_RDONLY)
+        holder = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
+    if not holder:
+        return None
+    file = os.open(path, os.O_RDONLY)
     try:
+        # It may have been killed, and named by what it left.
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return path.read_text(encoding="utf-8")
+        return holder
     finally:
-        # Which lets go at once of what was free.
         os.close(file)
     return None

@@ -3,6 +3,8 @@
 import json
 import shutil
 from collections.abc import Callable
+from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,8 @@ from tests.faults.process import omnisync, start
 from tests.faults.scenes import digests_of, logs_of, new_books, run_books, settled_books, write_facts
 from tests.settlement.desk import as_lines, settled
 from tests.worlds import World, build_world
+
+ELSEWHERE = {"path": "../../../elsewhere.log", "bytes": 0, "sha256": sha256().hexdigest()}
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +164,37 @@ def test_a_backup_beside_writers_is_one_of_what_they_acknowledged(tmp_path: Path
     assert "nothing differs" in verified.out
 
 
+@pytest.mark.slow
+def test_backups_again_and_again_beside_writers_are_each_whole(
+    tmp_path: Path, world: World, undisturbed: Digests
+) -> None:
+    books, folder = new_books(tmp_path / "books", world, lanes=2), tmp_path / "kept"
+    lines = world.lines()
+    running = start("run", "--data", books.folder)
+    positions = []
+    try:
+        for number in range(10):
+            part = lines[len(lines) * number // 10 : len(lines) * (number + 1) // 10]
+            taking = start("ingest", write_facts(tmp_path / f"{number}.jsonl", part), "--data", books.folder)
+            while not taking.has_ended():
+                positions.append(Backup(folder).make(books).manifest.positions)
+                Backup(folder).verify()
+            taking.end()
+            if number % 3 == 2:
+                running.kill()
+                running.end()
+                running = start("run", "--data", books.folder)
+    finally:
+        running.kill()
+        running.end()
+
+    assert all(before[log] <= after[log] for before, after in pairwise(positions) for log in before)
+    Backup(folder).make(books)
+    Backup(folder).restore(Books(tmp_path / "new"))
+    run_books(Books(tmp_path / "new"))
+    assert digests_of(Books(tmp_path / "new")) == undisturbed
+
+
 def test_one_backup_at_a_time(kept: Backup, done: Books) -> None:
     with hold(kept.folder / "backup.lock", "backup"):
         second = omnisync("backup", kept.folder, "--data", done.folder)
@@ -205,6 +240,15 @@ def _forge(path: Path, member: str, value: object) -> None:
     path.write_text(json.dumps(told))
 
 
+def _flip_and_sign(kept: Backup, log: str) -> None:
+    """Change a log, and make the manifest say what its file holds now."""
+    _flip(_last(kept, log), -20)
+    path = kept.folder / "manifest.json"
+    files = json.loads(path.read_text())["files"]
+    digests = {file["path"]: sha256((kept.logs / file["path"]).read_bytes()).hexdigest() for file in files}
+    _forge(path, "files", [file | {"sha256": digests[file["path"]]} for file in files])
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
@@ -214,6 +258,9 @@ def _forge(path: Path, member: str, value: object) -> None:
         (lambda kept: _last(kept, "hub").write_bytes(b"record"), "6 bytes, the manifest says"),
         (lambda kept: (kept.folder / "manifest.json").write_text("{"), "is damaged"),
         (lambda kept: _forge(kept.folder / "manifest.json", "format", 2), "this program reads 1"),
+        (lambda kept: _forge(kept.folder / "manifest.json", "files", [ELSEWHERE]), "is damaged: .*regex"),
+        (lambda kept: _forge(kept.folder / "manifest.json", "logs", []), "facts/0: the manifest says another end"),
+        (lambda kept: _flip_and_sign(kept, "lane-0"), "lane-0: record at .*: crc32 differs"),
         (lambda kept: _forge(kept.folder / "manifest.json", "balances", "0"), "balances: the manifest says 0"),
     ],
 )
@@ -229,7 +276,7 @@ def test_a_manifest_with_another_root_or_position_is_found(kept: Backup) -> None
     logs = json.loads(path.read_text())["logs"]
     for member, value in (("root", "0" * 64), ("position", 1)):
         _forge(path, "logs", [logs[0] | {member: value}, *logs[1:]])
-        with pytest.raises(Finding, match="facts/0: it ends at"):
+        with pytest.raises(Finding, match="facts/0: the manifest says another end, or another root"):
             kept.verify()
 
 

@@ -187,6 +187,8 @@ def test_looking_at_a_lock_leaves_it_free(tmp_path: Path) -> None:
     with hold(path, "work"):
         assert (find_holder(path) or "").startswith("work, process")
     assert find_holder(path) is None
+    path.write_text("killed, process 1")
+    assert find_holder(path) is None
     with hold(path, "again"):
         pass
 
