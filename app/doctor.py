@@ -71,6 +71,12 @@ Check = Callable[[Site], Iterator[Told]]
 
 def examine(site: Site) -> Iterator[Told]:
     """Make all checks; without books, or with books that are none, those that need books are left out."""
+    if site.books is None and site.settings.has_cluster():
+        # Its drivers load when they are needed.
+        from app.cluster import ClusterBooks
+        from app.cluster_checks import check_cluster
+
+        yield from check_cluster(ClusterBooks(site.settings))
     found = list(_check_books(site))
     yield from found
     if any(told.level == FAULT for told in found):

@@ -24,8 +24,9 @@ __all__ = ["doctor"]
 def doctor(context: click.Context, data: Path | None, form: str, as_json: bool) -> None:
     """Say what is wrong, and what to do.
 
-    Looks at locks, the logs' ends, projections, segments, free space, the clock; repairs nothing, and hinders nobody
-    who works on the books. Exit status 1 where there is a fault; a note loses nothing.
+    Looks at locks, the logs' ends, projections, segments, free space, the clock; in a cluster at brokers, topics, the
+    database and how far each stage has come. It repairs nothing, and hinders nobody who works on the books. Exit
+    status 1 where there is a fault; a note loses nothing.
 
     \b
     $ omnisync doctor --data B
@@ -35,9 +36,9 @@ def doctor(context: click.Context, data: Path | None, form: str, as_json: bool) 
     …
     """
     settings = settings_of(context)
-    folder = data or settings.data
-    if folder is None and settings.kafka is None:
-        raise click.UsageError("say where the books are: --data DIR or OMNISYNC_DATA")
+    folder = data or (None if settings.has_cluster() else settings.data)
+    if folder is None and not settings.has_cluster():
+        raise click.UsageError("say where the books are: --data DIR or OMNISYNC_DATA, or --config FILE for a cluster's")
     found = list(examine(Site(settings, None if folder is None else Books(folder))))
     is_healthy = all(told.level != FAULT for told in found)
     answer = Answer(
