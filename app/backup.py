@@ -1,4 +1,4 @@
-"""Backup of embedded books, while others go on writing them.
+"""Backup of books, while others go on writing them; that of a cluster is in the form of embedded books too.
 
 logs/…           the logs' files up to the last commit, and all facts that were acknowledged; in the form of the books
 manifest.json    up to where, with which roots and which balances; each file's length and SHA-256
@@ -23,8 +23,10 @@ from typing import Annotated, BinaryIO, NamedTuple
 
 import msgspec
 
+from app.anybooks import AnyBooks
 from app.books import Books
 from app.clock import now
+from app.copying import copy_logs
 from app.locks import hold
 from app.synced import read_synced, sync_folder, write_synced
 from events.filelog import FileLog
@@ -33,6 +35,7 @@ from events.log import LogDamaged
 from ledger.parameters import parameters_hash, parameters_json
 from projections.past import Past
 from projections.replay import replay
+from settlement.commit import find_unfounded
 from settlement.verify import Finding, Progress, Verdict, fold_books, verify_logs
 
 __all__ = ["Backup", "BackupRefused", "Made", "Manifest", "Verified"]
@@ -129,21 +132,27 @@ class Backup:
 
     # --- making ---
 
-    def make(self, books: Books) -> Made:
+    def make(self, books: AnyBooks) -> Made:
         """Keep books up to their last commit; only what is new is copied.
 
-        Raises: BooksMissing, BackupRefused, LogBusy, LogDamaged.
+        Raises: BooksMissing, BackupRefused, LogBusy, LogDamaged, LogFault.
         """
         parameters = books.parameters()
         self._check_folder()
         with hold(self.folder / "backup.lock", "backup"):
             before = self.read_manifest()
             params_hash = parameters_hash(parameters_json(parameters))
-            extents = _measure(books)
-            if before is not None:
-                self._check_same(before, params_hash, extents)
             held = {} if before is None else {file.path: file for file in before.files}
-            files = list(self._copy(books.folder, extents, held))
+            if isinstance(books, Books):
+                extents = _measure(books)
+                if before is not None:
+                    self._check_same(before, params_hash, extents)
+                files = list(self._copy(books.folder, extents, held))
+            else:
+                if before is not None and before.params_hash != params_hash:
+                    raise BackupRefused(f"{self.folder} keeps other books; choose another folder")
+                extents = self._mirror(books, held)
+                files = list(self._copy(self.logs, extents, held))
             _sync_folders(self.folder)
             reach("backup.1-copied")
             manifest = Manifest(
@@ -151,7 +160,7 @@ class Backup:
                 parameters.network,
                 params_hash,
                 now(),
-                self._add_up(books),
+                self._add_up(books if isinstance(books, Books) else Books(self.logs)),
                 tuple(KeptLog(extent.log.name, extent.position, extent.root) for extent in extents),
                 tuple(files),
             )
@@ -180,6 +189,37 @@ class Backup:
                 if (record.end, record.header.root) != (kept.position, kept.root):
                     raise BackupRefused(f"{self.folder} keeps another {kept.name} up to {kept.position}")
 
+    def _mirror(self, books: AnyBooks, held: Mapping[str, KeptFile]) -> list[_Extent]:
+        """Append what is new of books' logs to those that are kept, record by record. Raises: CopyRefused, LogFault."""
+        kept = Books(self.logs)
+        for path in self.logs.rglob("*.log"):
+            file = held.get(path.relative_to(self.logs).as_posix())
+            if file is None:
+                path.unlink()
+            else:
+                os.truncate(path, file.bytes)
+        facts = [kept.facts(log.name, writable=True) for log in books.partitions()]
+        ledgers = [*(kept.lane(number, writable=True) for number in range(len(facts) - 1)), kept.hub(writable=True)]
+        before = {log.name: log.end() for log in (*facts, *ledgers)}
+
+        def sync() -> None:
+            for log in ledgers:
+                log.sync()
+
+        # What ledgers rest on was there before them, and of a commit that is just being made only a part may be.
+        for _ in copy_logs(list(zip([*books.lanes(), books.hub()], ledgers, strict=True)), sync):
+            pass
+        for _ in copy_logs(list(zip(books.partitions(), facts, strict=True)), sync):
+            pass
+        cuts = find_unfounded(ledgers, facts, before)
+        for log in ledgers:
+            if log.name in cuts:
+                log.cut_back(cuts[log.name])
+        extents = [_find(log, log.end()) for log in (*facts, *ledgers)]
+        for log in (*facts, *ledgers):
+            log.close()
+        return extents
+
     def _copy(self, source: Path, extents: Sequence[_Extent], held: Mapping[str, KeptFile]) -> Iterator[KeptFile]:
         """Append to each file what is new; yield each as it is kept then. Raises: BackupRefused."""
         sizes = {path.relative_to(source).as_posix(): size for extent in extents for path, size in extent.files}
@@ -189,7 +229,9 @@ class Backup:
                 path.unlink()
         for name, size in sizes.items():
             kept, target = held.get(name), self.logs / name
-            if kept is not None and kept.bytes == size and target.exists() and target.stat().st_size == size:
+            if source == self.logs:
+                yield KeptFile(name, size, _digest(target, size))
+            elif kept is not None and kept.bytes == size and target.exists() and target.stat().st_size == size:
                 yield kept
             else:
                 yield KeptFile(name, size, _append(source / name, target, size, kept))

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import click
 
+from app.anybooks import AnyBooks
 from app.backup import Backup
 from app.books import Books
-from app.options import config_option, folder_option
+from app.options import books_option, config_option, folder_option
 from app.render import print_json, progress
 from events.log import LogDamaged
 from ledger.errors import LedgerInvariantBroken
@@ -20,13 +21,14 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 @click.command()
 @_folder
-@folder_option
+@books_option
 @_json
-def backup(folder: Path, books: Books, as_json: bool) -> None:
+def backup(folder: Path, books: AnyBooks, as_json: bool) -> None:
     """Keep the books in FOLDER, while others go on writing them.
 
     Kept are all facts that were acknowledged, and the decisions up to the last commit. Where FOLDER keeps an earlier
     state of the same books, only what is new is copied. A backup that is broken off leaves the one before it whole.
+    A cluster's is kept as embedded books: `omnisync restore`, then `omnisync migrate` into new topics.
 
     \b
     $ omnisync backup /backup/B --data B
