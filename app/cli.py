@@ -19,6 +19,7 @@ from projections.database import DatabaseUnreachable, SchemaOutdated
 from projections.position import AtRefused
 from projections.project import ProjectionMoved
 from projections.read import AccountUnknown
+from projections.rebuild import RebuildRefused
 from projections.segments import SegmentUnusable
 
 __all__ = ["cli", "main"]
@@ -35,6 +36,7 @@ EXPECTED = (
     LogFault,
     ParametersInvalid,
     ProjectionMoved,
+    RebuildRefused,
     SchemaOutdated,
     SegmentUnusable,
     SettingsInvalid,

@@ -29,6 +29,8 @@ from events.log import Log
 from events.topics import check_topics, count_partitions, create_topics
 from ledger.parameters import Parameters, parameters_hash, parameters_json
 from projections.database import migrate, open_postgres
+from projections.rebuild import rebuild_beside
+from projections.roles import grant_roles
 from settlement.ingest import Partitions, Receipt, ingest
 from settlement.lines import CHUNK_BYTES, LINE_BYTES_MAX, Line
 from settlement.routing import HUB_PARTITION, partitions_of
@@ -62,7 +64,7 @@ class ClusterBooks(AnyBooks):
         self.topics = Topics(*(f"{kafka.prefix}.{name}" for name in Topics._fields))
         self.place = f"{kafka.prefix} at {','.join(kafka.servers)}"
         self._replication = kafka.replication
-        self._url = settings.postgres.url
+        self._url, self._roles = settings.postgres.url, settings.postgres.roles
         self._cache = settings.cache
         self._lanes = 0
 
@@ -145,7 +147,10 @@ class ClusterBooks(AnyBooks):
 
     def _prepare(self, lanes: int) -> None:
         """Create topics and tables where they are missing."""
-        self.engine(writable=True).dispose()
+        engine = self.engine(writable=True)
+        if self._roles:
+            grant_roles(engine)
+        engine.dispose()
         both = dict.fromkeys((self.topics.facts, self.topics.ledger), lanes + 1)
         create_topics(self.brokers, {**both, self.topics.inbox: INBOX_PARTITIONS}, self._replication)
         check_topics(self.brokers, both, self._replication)
@@ -222,8 +227,14 @@ class ClusterBooks(AnyBooks):
         return engine
 
     def rebuild(self, on_record: Progress | None = None) -> None:
-        """Project everything again beside the tables that are read, then take their place."""
-        raise NotImplementedError
+        """Project everything again beside the tables in use, then take their place; readers and workers go on.
+
+        Raises: RebuildRefused, DatabaseUnreachable, LogFault, LedgerInvariantBroken.
+        """
+        with ExitStack() as stack:
+            ledgers = [stack.enter_context(closing(log)) for log in self.ledgers()]
+            facts = stack.enter_context(closing(self.facts(HUB_PARTITION)))
+            rebuild_beside(self._url.get_secret_value(), MIGRATIONS, facts, ledgers, on_record=on_record)
 
 
 def _chunks(messages: Iterable[Message]) -> Iterator[list[Line]]:

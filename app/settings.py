@@ -100,6 +100,9 @@ class PostgresSettings(_Section):
     """The database of a cluster's projections."""
 
     url: SecretStr = Field(description="`postgresql://user:password@host:port/name`.")
+    roles: bool = Field(
+        default=False, description="Let `init` create the roles omnisync_project and omnisync_read, if it may."
+    )
 
     @field_validator("url")
     @classmethod
