@@ -14,7 +14,7 @@ from events.log import LogFault, LogFenced
 
 __all__ = ["Brokers", "connect", "kafka_faults"]
 
-CONNECT_MS_MAX = 8_000
+CONNECT_MS_MAX = 5_000
 # Kafka's own 100 ms are a hundred times what a transaction takes (docs/decisions/0003).
 RETRY_MS = 2
 _SECURITY = ("security_protocol", "sasl_", "ssl_")

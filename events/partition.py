@@ -20,8 +20,8 @@ __all__ = ["MessageLost", "Partition"]
 FETCH_BYTES = 2 * 1024 * 1024
 MESSAGES_MAX = 500
 POLL_MS = 100
-# With POLL_MS: 20 seconds without anything, though there is something, is a stall.
-POLLS_MAX = 200
+# With POLL_MS: 10 seconds without anything, though there is something, is a stall.
+POLLS_MAX = 100
 # A transaction that has ended is marked so within this time, 5 seconds.
 STABLE_WAIT_S = 0.001
 STABLE_TRIES_MAX = 5_000
