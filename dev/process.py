@@ -1,0 +1,145 @@
+"""A server process with its log and its pid in a folder, so that it may outlive who started it.
+
+`<name>.process` holds the pid, and when that process began: a pid may be given to another one later.
+"""
+
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from random import SystemRandom
+
+import psutil
+
+__all__ = ["Server", "ServerFault", "free_ports", "stop_all"]
+
+HOST = "127.0.0.1"
+PORTS = range(20_000, 32_768)
+"""Below the ports that Linux gives to outgoing connections: while a server is down, nobody is given its port."""
+POLL_S = 0.02
+TAIL_LINES = 15
+
+
+class ServerFault(Exception):
+    """A server does not do what it was started for; the message says which, and what to do."""
+
+
+def free_ports(count: int) -> list[int]:
+    """Return `count` different ports on loopback that nobody listens on."""
+    with ExitStack() as held:
+        ports: list[int] = []
+        while len(ports) < count:
+            probe = held.enter_context(socket.socket())
+            port = SystemRandom().choice(PORTS)
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+            ports.append(port)
+        return ports
+
+
+class Server:
+    """One server process, known by its name in a folder."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.name = name
+        self.log = folder / f"{name}.log"
+        self._pid = folder / f"{name}.process"
+        self._child: subprocess.Popen[bytes] | None = None
+        self._began = 0
+        self._before = 0
+
+    def start(
+        self, command: Sequence[str], environment: Mapping[str, str] | None = None, user: str | None = None
+    ) -> None:
+        """Start the command in a session of its own, what it says appended to the log.
+
+        Raises ServerFault if the server runs already.
+        """
+        if self.running():
+            raise ServerFault(f"{self.name} runs already, see {self._pid}")
+        self._before = self.log.stat().st_size if self.log.exists() else 0
+        with self.log.open("ab") as log:
+            self._child = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                user=user,
+                extra_groups=None if user is None else [],
+                start_new_session=True,
+            )
+        self._pid.write_text(f"{self._child.pid} {psutil.Process(self._child.pid).create_time()!r}\n", "utf-8")
+
+    def running(self) -> bool:
+        """Tell whether the process is there; a paused one is."""
+        return self._process() is not None
+
+    def said(self) -> str:
+        """Return what the server has logged since it was started here."""
+        with self.log.open("rb") as log:
+            log.seek(self._before)
+            return log.read().decode("utf-8", "replace")
+
+    def wait_for(self, text: str, seconds: float) -> None:
+        """Wait until the server has logged a text. Raises ServerFault with its last lines if it ends or never does."""
+        deadline = time.monotonic() + seconds
+        while text not in self.said():
+            if not self.running():
+                raise ServerFault(f"{self.name} ended as it started:\n{self.tail()}")
+            if time.monotonic() > deadline:
+                raise ServerFault(f"{self.name} was not ready within {seconds} s:\n{self.tail()}")
+            time.sleep(POLL_S)
+
+    def tail(self) -> str:
+        """Return where the log is and its last lines."""
+        return "\n".join([f"{self.log}:", *self.said().splitlines()[-TAIL_LINES:]])
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal, if the process is there."""
+        process = self._process()
+        if process is not None:
+            process.send_signal(number)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until the process is gone, and tell whether it is."""
+        deadline = time.monotonic() + seconds
+        while self.running():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(POLL_S)
+        return True
+
+    def kill(self) -> None:
+        """End the process at once (SIGKILL) and wait until it is gone."""
+        self.signal(signal.SIGKILL)
+        if not self.wait(10):
+            raise ServerFault(f"{self.name} survives SIGKILL, see {self._pid}")
+
+    def _process(self) -> psutil.Process | None:
+        try:
+            pid, began = self._pid.read_text("utf-8").split()
+            process = psutil.Process(int(pid))
+            if process.create_time() == float(began) and process.status() != psutil.STATUS_ZOMBIE:
+                return process
+        except (FileNotFoundError, psutil.NoSuchProcess):
+            pass
+        if self._child is not None:
+            self._child.poll()
+        return None
+
+
+def stop_all(folder: Path, number: signal.Signals = signal.SIGTERM, seconds: float = 10) -> None:
+    """Stop every server that was started in or below a folder: by a signal, after `seconds` by SIGKILL."""
+    servers = [Server(path.parent, path.stem) for path in sorted(folder.rglob("*.process"))]
+    for server in servers:
+        server.signal(number)
+        server.signal(signal.SIGCONT)
+    for server in servers:
+        if not server.wait(seconds):
+            server.kill()
