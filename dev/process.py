@@ -22,6 +22,9 @@ PORTS = range(20_000, 32_768)
 POLL_S = 0.02
 TAIL_LINES = 15
 
+_CHILDREN: dict[int, subprocess.Popen[bytes]] = {}
+"""Of this process, by pid: whoever finds one ended buries it."""
+
 
 class ServerFault(Exception):
     """A server does not do what it was started for; the message says which, and what to do."""
@@ -49,8 +52,6 @@ class Server:
         self.name = name
         self.log = folder / f"{name}.log"
         self._pid = folder / f"{name}.process"
-        self._child: subprocess.Popen[bytes] | None = None
-        self._began = 0
         self._before = 0
 
     def start(
@@ -64,7 +65,7 @@ class Server:
             raise ServerFault(f"{self.name} runs already, see {self._pid}")
         self._before = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
-            self._child = subprocess.Popen(
+            child = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -74,7 +75,8 @@ class Server:
                 extra_groups=None if user is None else [],
                 start_new_session=True,
             )
-        self._pid.write_text(f"{self._child.pid} {psutil.Process(self._child.pid).create_time()!r}\n", "utf-8")
+        _CHILDREN[child.pid] = child
+        self._pid.write_text(f"{child.pid} {psutil.Process(child.pid).create_time()!r}\n", "utf-8")
 
     def running(self) -> bool:
         """Tell whether the process is there; a paused one is."""
@@ -125,12 +127,14 @@ class Server:
         try:
             pid, began = self._pid.read_text("utf-8").split()
             process = psutil.Process(int(pid))
-            if process.create_time() == float(began) and process.status() != psutil.STATUS_ZOMBIE:
+            if process.create_time() != float(began):
+                return None
+            if process.status() != psutil.STATUS_ZOMBIE:
                 return process
         except (FileNotFoundError, psutil.NoSuchProcess):
-            pass
-        if self._child is not None:
-            self._child.poll()
+            return None
+        if int(pid) in _CHILDREN:
+            _CHILDREN.pop(int(pid)).wait()
         return None
 
 

@@ -6,6 +6,9 @@ import pytest
 from hypothesis import settings
 
 from tests.faults.moments import AFTER, MOMENTS, WHERE
+from tests.servers import begin_servers, database, end_servers, kafka, postgres, server_folder, topic_prefix
+
+__all__ = ["database", "kafka", "postgres", "server_folder", "topic_prefix"]
 
 # A slow machine is not a failed property; a failure prints what repeats it.
 settings.register_profile("suite", deadline=None, print_blob=True)
@@ -16,6 +19,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add `--update-golden`, the only way in which golden files change, and `--kills`."""
     parser.addoption("--update-golden", action="store_true", help="rewrite golden files; review the diff")
     parser.addoption("--kills", type=int, metavar="N", help="random kills in each of the random tests")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Prepare for servers, in the process that was started and not in its workers."""
+    if not hasattr(config, "workerinput"):
+        begin_servers()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop the servers, if a test started any."""
+    if not hasattr(config, "workerinput"):
+        end_servers()
 
 
 @pytest.fixture
