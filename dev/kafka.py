@@ -1,7 +1,7 @@
 """Apache Kafka on loopback: one or three nodes, each of them broker and controller.
 
-A folder holds a cluster: `cluster.json` (addresses), and for each node its properties, log, process and data.
-Nodes are numbered from 1.
+A folder holds a cluster: `cluster.json` (its listeners' ports), and for each node its properties, log, process and
+data; `secrets` if it is secure. Nodes are numbered from 1.
 """
 
 import json
@@ -11,16 +11,20 @@ import subprocess
 import time
 from base64 import urlsafe_b64encode
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from kafka import KafkaProducer
 
+from dev.access import admin_options, grant, make_secrets, user_options
 from dev.jars import fetch_jars
 from dev.process import HOST, Server, ServerFault, free_ports, stop_all
-from dev.properties import BROKER, QUICK, replication
+from dev.properties import BROKER_USER, QUICK, addresses, broker
 
-__all__ = ["KafkaCluster"]
+__all__ = ["PREFIX", "KafkaCluster"]
 
+PREFIX = "omnisync"
+LISTENERS = ("CLIENT", "BROKER", "CONTROLLER")
 START_S = 60
 HEAP = ("-Xms64m", "-Xmx256m", "-XX:MaxDirectMemorySize=128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 STARTED = "Kafka Server started"
@@ -39,22 +43,37 @@ appender.out.layout.pattern = %d %p %m (%c)%n
 class KafkaCluster:
     """A cluster in a folder. An object on the folder of a running cluster speaks of that cluster."""
 
-    def __init__(self, folder: Path, nodes: int = 1) -> None:
+    def __init__(self, folder: Path, nodes: int = 1, secure: bool = False) -> None:
         self.folder = folder
         self.nodes = nodes
+        self.secure = secure
+        self.secrets = folder / "secrets"
         self._cluster = folder / "cluster.json"
         self._servers = {node: Server(folder, f"kafka-{node}") for node in self._numbers()}
 
     @property
     def servers(self) -> tuple[str, ...]:
         """Return each node's address, as clients take it."""
-        return tuple(f"{HOST}:{port}" for port in self._ports()["clients"])
+        return self._addresses("CLIENT")
+
+    @property
+    def administration(self) -> tuple[str, ...]:
+        """Return each node's address for brokers and, with a certificate if it is secure, the administrator."""
+        return self._addresses("BROKER")
+
+    def options(self, user: str) -> dict[str, Any]:
+        """Return kafka-python's options for a user of a secure cluster (`dev/access.py` names them)."""
+        return user_options(self.secrets, user)
+
+    def grant(self, prefix: str) -> None:
+        """Let the users of a secure cluster do under a further prefix what they may under `omnisync`."""
+        grant(self.administration, self.secrets, prefix)
 
     def start(self) -> None:
         """Start all nodes and return when each serves clients, transactions too.
 
         The first start in a folder chooses ports and formats the nodes; later ones find their data again.
-        Raises ServerFault if Java, Maven or a node fails.
+        Raises ServerFault if Java, Maven, OpenSSL or a node fails.
         """
         jars = fetch_jars()
         if not self._cluster.exists():
@@ -63,6 +82,8 @@ class KafkaCluster:
             self._launch(node, jars)
         for server in self._servers.values():
             server.wait_for(STARTED, START_S)
+        if self.secure:
+            self.grant(PREFIX)
         self._first_transaction()
 
     def stop(self) -> None:
@@ -89,34 +110,30 @@ class KafkaCluster:
     def _numbers(self) -> range:
         return range(1, self.nodes + 1)
 
-    def _ports(self) -> dict[str, list[int]]:
-        ports: dict[str, list[int]] = json.loads(self._cluster.read_text("utf-8"))
-        return ports
+    def _addresses(self, listener: str) -> tuple[str, ...]:
+        ports: list[int] = json.loads(self._cluster.read_text("utf-8"))[listener]
+        return tuple(f"{HOST}:{port}" for port in ports)
 
     def _prepare(self, jars: Path) -> None:
         """Choose ports, write each node's properties and format its data, all with one cluster id."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        ports = free_ports(2 * self.nodes)
-        clients, controllers = ports[: self.nodes], ports[self.nodes :]
-        voters = ",".join(f"{node}@{HOST}:{port}" for node, port in zip(self._numbers(), controllers, strict=True))
+        free = iter(free_ports(len(LISTENERS) * self.nodes))
+        ports = {listener: [next(free) for _ in self._numbers()] for listener in LISTENERS}
+        if self.secure:
+            make_secrets(self.secrets, (f"IP:{HOST}",))
         (self.folder / "log4j2.properties").write_text(LOGGING, "utf-8")
         cluster_id = "k" + urlsafe_b64encode(uuid4().bytes).decode().rstrip("=")[1:]
         formatting = []
-        for node, client, controller in zip(self._numbers(), clients, controllers, strict=True):
+        for node in self._numbers():
             properties = {
-                **BROKER,
+                **broker(self.nodes, self.secure),
                 **QUICK,
-                **replication(self.nodes),
-                "process.roles": "broker,controller",
-                "node.id": str(node),
-                "listeners": f"CLIENT://{HOST}:{client},CONTROLLER://{HOST}:{controller}",
-                "advertised.listeners": f"CLIENT://{HOST}:{client}",
-                "listener.security.protocol.map": "CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-                "inter.broker.listener.name": "CLIENT",
-                "controller.listener.names": "CONTROLLER",
-                "controller.quorum.voters": voters,
+                **addresses(node, HOST, ports),
                 "log.dirs": str(self.folder / f"data-{node}"),
             }
+            if self.secure:
+                properties["ssl.keystore.location"] = str(self.secrets / f"{BROKER_USER}.pem")
+                properties["ssl.truststore.location"] = str(self.secrets / "ca.pem")
             lines = "".join(f"{name}={value}\n" for name, value in properties.items())
             self._properties(node).write_text(lines, "utf-8")
             command = [*self._java(jars), "kafka.tools.StorageTool", "format"]
@@ -125,7 +142,7 @@ class KafkaCluster:
         said = [process.communicate()[0] for process in formatting]
         if any(process.returncode for process in formatting):
             raise ServerFault("Kafka's storage tool failed:\n" + "\n".join(said))
-        self._cluster.write_text(json.dumps({"clients": clients, "controllers": controllers}), "utf-8")
+        self._cluster.write_text(json.dumps(ports), "utf-8")
 
     def _properties(self, node: int) -> Path:
         return self.folder / f"kafka-{node}.properties"
@@ -140,8 +157,9 @@ class KafkaCluster:
     def _first_transaction(self) -> None:
         """Wait for the topic of transactions, which the first one makes."""
         deadline = time.monotonic() + START_S
+        options = admin_options(self.secrets) if self.secure else {}
         while True:
-            producer = KafkaProducer(bootstrap_servers=list(self.servers), transactional_id="dev")
+            producer = KafkaProducer(bootstrap_servers=list(self.administration), transactional_id="dev", **options)
             try:
                 producer.init_transactions()
                 return

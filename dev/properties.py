@@ -1,8 +1,18 @@
-"""The settings of the servers, once: what is started here for tests, and what the compose files give to users."""
+"""The settings of the servers, once: what is started here for tests, and what the compose files give to users.
 
-__all__ = ["BROKER", "POSTGRES", "QUICK", "replication"]
+Three listeners in every cluster: CLIENT for the product, BROKER between brokers and for the administrator,
+CONTROLLER for the quorum.
+"""
+
+__all__ = ["BROKER", "BROKER_USER", "PLAIN", "POSTGRES", "QUICK", "SECURE", "addresses", "broker", "replication"]
+
+BROKER_USER = "broker"
+"""Whom a broker's certificate names."""
 
 BROKER = {
+    "process.roles": "broker,controller",
+    "controller.listener.names": "CONTROLLER",
+    "inter.broker.listener.name": "BROKER",
     # A topic is made with its settings by name, never by a client's slip.
     "auto.create.topics.enable": "false",
     # The logs are the record: nothing expires, and no broker that is behind may lead.
@@ -18,6 +28,30 @@ BROKER = {
     "log.cleaner.dedupe.buffer.size": "16777216",
 }
 """Of each broker."""
+
+PLAIN = {"listener.security.protocol.map": "CLIENT:PLAINTEXT,BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT"}
+"""Of a broker that trusts whoever reaches it."""
+
+SECURE = {
+    # Clients: a password over TLS. Brokers, controllers and the administrator: a certificate.
+    "listener.security.protocol.map": "CLIENT:SASL_SSL,BROKER:SSL,CONTROLLER:SSL",
+    "sasl.enabled.mechanisms": "SCRAM-SHA-512",
+    "listener.name.client.scram-sha-512.sasl.jaas.config": (
+        "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+    ),
+    "listener.name.broker.ssl.client.auth": "required",
+    "listener.name.controller.ssl.client.auth": "required",
+    "ssl.enabled.protocols": "TLSv1.3",
+    "ssl.keystore.type": "PEM",
+    "ssl.truststore.type": "PEM",
+    # A certificate's name is its holder's; no other form of name is let in.
+    "ssl.principal.mapping.rules": "RULE:^CN=([a-z]+)$/$1/",
+    # What no rule allows is denied.
+    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "allow.everyone.if.no.acl.found": "false",
+    "super.users": f"User:{BROKER_USER};User:admin",
+}
+"""Of a broker that asks who speaks and what they may do (`dev/access.py`)."""
 
 QUICK = {
     # A node that was killed joins again when its last session has run out; 9 s by default.
@@ -45,4 +79,21 @@ def replication(nodes: int) -> dict[str, str]:
         "transaction.state.log.min.isr": in_sync,
         "share.coordinator.state.topic.replication.factor": copies,
         "share.coordinator.state.topic.min.isr": in_sync,
+    }
+
+
+def broker(nodes: int, secure: bool) -> dict[str, str]:
+    """Return every setting of a broker but its number, its addresses and its folders."""
+    return {**BROKER, **replication(nodes), **(SECURE if secure else PLAIN)}
+
+
+def addresses(node: int, host: str, ports: dict[str, list[int]]) -> dict[str, str]:
+    """Return the number and the addresses of one node, given each listener's ports, of node 1 first."""
+    listeners = {name: f"{name}://{host}:{of_nodes[node - 1]}" for name, of_nodes in ports.items()}
+    voters = (f"{number}@{host}:{port}" for number, port in enumerate(ports["CONTROLLER"], start=1))
+    return {
+        "node.id": str(node),
+        "listeners": ",".join(listeners.values()),
+        "advertised.listeners": ",".join(listeners[name] for name in ("CLIENT", "BROKER")),
+        "controller.quorum.voters": ",".join(voters),
     }

@@ -9,7 +9,7 @@ from typing import Protocol
 from events.hashing import Digests
 from events.record import Basis, Record
 
-__all__ = ["Log", "LogBusy", "LogDamaged", "LogFault", "LogFull"]
+__all__ = ["Log", "LogBusy", "LogDamaged", "LogFault", "LogFenced", "LogFull"]
 
 
 class LogFault(Exception):
@@ -18,6 +18,7 @@ class LogFault(Exception):
     LogFault
     ├── LogDamaged   bytes that were acknowledged do not check; says where
     ├── LogBusy      another process holds the lock
+    ├── LogFenced    another writer has taken over; stop
     └── LogFull      nothing of the batch was kept; free space and append again
     """
 
@@ -34,6 +35,10 @@ class LogDamaged(LogFault):
 
 class LogBusy(LogFault):
     """Another process writes; try again when it has ended."""
+
+
+class LogFenced(LogFault):
+    """Another writer has taken over: what was not committed is not kept; stop, or open anew and fence the other."""
 
 
 class LogFull(LogFault):

@@ -1,0 +1,95 @@
+"""How Kafka is reached: clients that are opened whole or not at all, and Kafka's errors as ours."""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from kafka import KafkaConsumer
+from kafka.errors import InvalidProducerEpochError, KafkaError, ProducerFencedError
+from kafka.net.compat import KafkaNetClient
+
+from events.log import LogFault, LogFenced
+
+__all__ = ["Brokers", "connect", "kafka_faults"]
+
+CONNECT_MS_MAX = 5_000
+# Kafka's own 100 ms are a hundred times what a transaction takes (docs/decisions/0003).
+RETRY_MS = 2
+_SECURITY = ("security_protocol", "sasl_", "ssl_")
+
+
+@dataclass(frozen=True, slots=True)
+class Brokers:
+    """Where the cluster is, as `host:port`, and how one shows who one is: kafka-python's names, never shown."""
+
+    servers: tuple[str, ...]
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+def connect(client: Callable[..., Any], brokers: Brokers, topic: str | None = None, **settings: Any) -> Any:
+    """Open one of kafka-python's clients, which knows a topic from the first; nothing is left where that fails.
+
+    Raises: LogFault with the servers and the reason.
+    """
+    servers = ",".join(brokers.servers)
+    if unknown := sorted(name for name in brokers.options if not _is_security(name)):
+        raise LogFault(f"kafka at {servers}: unknown options {', '.join(unknown)}")
+    opened: list[Any] = []
+
+    def open_net(**configs: Any) -> Any:
+        opened.append(KafkaNetClient(**configs))
+        if topic is not None:
+            # Asked for with the first metadata; the client asks for more only after its backoff.
+            opened[-1].cluster.add_topic(topic)
+        return opened[-1]
+
+    reasons, log = _Reasons(), logging.getLogger("kafka.net")
+    log.addHandler(reasons)
+    try:
+        return client(
+            bootstrap_servers=list(brokers.servers),
+            bootstrap_timeout_ms=CONNECT_MS_MAX,
+            retry_backoff_ms=RETRY_MS,
+            reconnect_backoff_max_ms=1_000,
+            kafka_client=open_net,
+            **brokers.options,
+            **settings,
+        )
+    except BaseException as error:
+        for one in opened:
+            one.close()
+        if not isinstance(error, KafkaError | OSError | ValueError):
+            raise
+        raise LogFault(f"kafka at {servers}: {reasons.last or error}") from error
+    finally:
+        log.removeHandler(reasons)
+
+
+@contextmanager
+def kafka_faults(place: str) -> Iterator[None]:
+    """Say Kafka's errors as ours. Raises: LogFenced, LogFault."""
+    try:
+        yield
+    except (ProducerFencedError, InvalidProducerEpochError) as error:
+        fault = "another writer took over, or a transaction stood open for too long"
+        raise LogFenced(f"{place}: {fault}") from error
+    except KafkaError as error:
+        raise LogFault(f"{place}: {error}") from error
+
+
+def _is_security(name: str) -> bool:
+    return name.startswith(_SECURITY) and name in KafkaConsumer.DEFAULT_CONFIG
+
+
+class _Reasons(logging.Handler):
+    """Keeps the last error that the client logged: what it raises only says that its time was up."""
+
+    last: BaseException | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Look for an exception among what was logged."""
+        for said in record.args or ():
+            if isinstance(said, Exception):
+                self.last = said
