@@ -3,8 +3,9 @@
 Lines are numbered from 0 over the whole batch; `sequences` gives the place of each in the log.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
+from itertools import takewhile
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +23,7 @@ from ledger.post import post
 from ledger.sums import Limbs, limbs_of
 from ledger.vectors import VECTOR_KINDS, Names, Postings, post_columns
 
-__all__ = ["EVENTS_MAX", "Batch", "Moves", "Part", "read_batches", "read_records"]
+__all__ = ["EVENTS_MAX", "Batch", "Moves", "Part", "cut_records", "read_batches", "read_records"]
 
 # So many events go into one transaction while catching up, and so many are held as columns at once.
 EVENTS_MAX = 50_000
@@ -141,28 +142,34 @@ class Batch:
         return Moves(numbers[0], numbers[1], limbs_of(debits), limbs_of(credits))
 
 
-def read_batches(log: Log, position: int, end: int | None = None, events_max: int = EVENTS_MAX) -> Iterator[Batch]:
+def read_batches(log: Log, position: int, end: int | None = None, events_max: int | None = None) -> Iterator[Batch]:
     """Yield what a log holds behind a position, up to the end that is given or its own."""
     for records in read_records(log, position, end, events_max):
         yield Batch(log.name, records)
 
 
 def read_records(
-    log: Log, position: int, end: int | None = None, events_max: int = EVENTS_MAX
+    log: Log, position: int, end: int | None = None, events_max: int | None = None
 ) -> Iterator[list[Record]]:
     """As `read_batches`, of any log."""
-    records: list[Record] = []
+    wanted = takewhile(lambda record: end is None or record.end <= end, log.read(position))
+    yield from cut_records(wanted, events_max=events_max)
+
+
+def cut_records(
+    records: Iterable[Record], boundary: int | None = None, events_max: int | None = None
+) -> Iterator[list[Record]]:
+    """Part records into what goes into one transaction each; none reaches across the boundary."""
+    part: list[Record] = []
     count = 0
-    for record in log.read(position):
-        if end is not None and record.end > end:
-            break
-        records.append(record)
+    for record in records:
+        part.append(record)
         count += record.header.count
-        if count >= events_max:
-            yield records
-            records, count = [], 0
-    if records:
-        yield records
+        if count >= (events_max or EVENTS_MAX) or record.end == boundary:
+            yield part
+            part, count = [], 0
+    if part:
+        yield part
 
 
 def _move(postings: Postings, offset: int) -> Moves:

@@ -2,22 +2,53 @@
 
 SQLite: one writer, which takes its lock at BEGIN, and readers beside it (WAL). `synchronous=NORMAL`, since all of
 it can be derived again.
+
+PostgreSQL: several writers and readers, in a schema of its own. A reader's transaction sees one moment. Timeouts end
+whoever waits for a lock, or holds a transaction open, for longer than a batch or a rebuild's swap may take.
 """
 
 import os
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import NullPool
 
-__all__ = ["REVISION", "SchemaOutdated", "close_to_one_file", "migrate", "open_sqlite"]
+__all__ = [
+    "REVISION",
+    "SCHEMA",
+    "DatabaseUnreachable",
+    "SchemaOutdated",
+    "close_to_one_file",
+    "migrate",
+    "open_postgres",
+    "open_sqlite",
+]
 
 BUSY_TIMEOUT_MS = 10_000
 # What one transaction of the projector changes stays in memory until it ends.
 CACHE_KIB = 32_768
-REVISION = "0003"
+REVISION = "0004"
+SCHEMA = "omnisync"
+# Of PostgreSQL, in milliseconds but for the first.
+CONNECT_TIMEOUT_S = 10
+LOCK_TIMEOUT_MS = 60_000
+IDLE_TIMEOUT_MS = 60_000
+READ_TIMEOUT_MS = 300_000
+_HAS_REVISION = {
+    "sqlite": "SELECT name FROM sqlite_master WHERE name = 'alembic_version'",
+    "postgresql": "SELECT to_regclass('alembic_version')",
+}
+_MEND = {
+    "sqlite": "`omnisync run --once` brings them up and folds the logs again",
+    "postgresql": "`omnisync migrate` brings them up, and who projects folds the logs again",
+}
+_ALONE = text("SELECT pg_advisory_xact_lock(hashtext('omnisync migrate'))")
+
+
+class DatabaseUnreachable(Exception):
+    """No connection to PostgreSQL: not there, not yet, or not for us; the message says which, without the password."""
 
 
 class SchemaOutdated(Exception):
@@ -44,12 +75,57 @@ def open_sqlite(path: Path | None, *, writable: bool, journal: bool = True) -> E
             cursor.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
         else:
             cursor.execute("PRAGMA query_only=ON")
-            _check_revision(cursor)
+            _check_revision(cursor, "sqlite")
         cursor.close()
 
     @event.listens_for(engine, "begin")
     def _on_begin(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writable else "BEGIN")
+
+    return engine
+
+
+def open_postgres(url: str, *, writable: bool, schema: str = SCHEMA) -> Engine:
+    """Open a database, given as SQLAlchemy takes it (`postgresql+psycopg://…`), in one of its schemas.
+
+    Connecting raises DatabaseUnreachable, and for a reader SchemaOutdated where the tables are not those of `REVISION`.
+    """
+    settings = {
+        "search_path": schema,
+        "lock_timeout": LOCK_TIMEOUT_MS,
+        "idle_in_transaction_session_timeout": IDLE_TIMEOUT_MS,
+        "timezone": "UTC",
+    }
+    if not writable:
+        settings |= {
+            "default_transaction_read_only": "on",
+            "default_transaction_isolation": "repeatable\\ read",
+            "statement_timeout": READ_TIMEOUT_MS,
+        }
+    engine = create_engine(
+        make_url(url),
+        pool_pre_ping=True,
+        connect_args={
+            "application_name": "omnisync",
+            "connect_timeout": CONNECT_TIMEOUT_S,
+            "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),
+        },
+    )
+
+    @event.listens_for(engine, "do_connect")
+    def _connect(dialect: Any, _: object, arguments: Any, named: Any) -> Any:
+        try:
+            return dialect.connect(*arguments, **named)
+        except dialect.loaded_dbapi.OperationalError as fault:
+            where = engine.url.render_as_string(hide_password=True)
+            raise DatabaseUnreachable(f"{where}: {' '.join(str(fault).split())}") from None
+
+    @event.listens_for(engine, "connect")
+    def _on_connect(connection: Any, _: object) -> None:
+        if not writable:
+            with connection.cursor() as cursor:
+                _check_revision(cursor, "postgresql")
+            connection.rollback()
 
     return engine
 
@@ -82,9 +158,10 @@ def close_to_one_file(path: Path) -> None:
 
 
 def migrate(engine: Engine, scripts: Path) -> None:
-    """Bring a database to the newest schema revision (Alembic, forward only)."""
+    """Bring a database to the newest schema revision (Alembic, forward only); on PostgreSQL make its schema too."""
+    dialect = engine.dialect.name
     with engine.connect() as connection:
-        if _find_revision(connection.connection.cursor()) == REVISION:
+        if _find_revision(connection.connection.cursor(), dialect) == REVISION:
             return
     # Loaded where tables must change, and by no command besides: it takes longer than most of them.
     from alembic import command  # noqa: PLC0415
@@ -93,24 +170,29 @@ def migrate(engine: Engine, scripts: Path) -> None:
     config = Config()
     config.set_main_option("script_location", str(scripts))
     with engine.connect() as connection:
+        if dialect == "postgresql":
+            connection.execute(_ALONE)
+            schema = connection.execute(text("SHOW search_path")).scalar_one()
+            connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {schema}"))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+        connection.commit()
 
 
-def _check_revision(cursor: Any) -> None:
-    found = _find_revision(cursor)
+def _check_revision(cursor: Any, dialect: str) -> None:
+    found = _find_revision(cursor, dialect)
     # Not made by `migrate`, or damaged: whoever reads finds out.
-    if found not in {None, REVISION}:
+    if found != REVISION and (found is not None or dialect == "postgresql"):
         raise SchemaOutdated(
             f"the projections have tables of revision {found or 'none'}, this program reads {REVISION}; "
-            "`omnisync run --once` brings them up and folds the logs again"
+            + _MEND[dialect]
         )
 
 
-def _find_revision(cursor: Any) -> str | None:
+def _find_revision(cursor: Any, dialect: str) -> str | None:
     """Return the revision of the tables: None where none is told, empty where a migration was broken off."""
-    cursor.execute("SELECT name FROM sqlite_master WHERE name = 'alembic_version'")
-    if cursor.fetchone() is None:
+    cursor.execute(_HAS_REVISION[dialect])
+    if cursor.fetchone() in {None, (None,)}:
         return None
     cursor.execute("SELECT version_num FROM alembic_version")
     found = cursor.fetchone()

@@ -1,80 +1,127 @@
-"""Balances as they stand at the head: the sums of each log's accounts, and which of them a batch moves.
+"""Balances as they stand at the head: the sums of one log's accounts, and which of them a batch moves.
 
-    balance of an account = Σ over logs (credits − debits)
+    balance of an account = Σ over logs (credits − debits) ≥ 0        but for `supply:issued`
 
-Account ids count from 1 in the order in which accounts were first moved; `Names` counts from 0.
+`consumer:*` and `escrow:*` are moved by their lane alone, so the lane's own sums tell. Any other account may have been
+debited in one log what another one had credited: where a log's own sums stand below zero, all logs' are asked for.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, literal, select, union_all
 
 from events.columns import Integers
-from ledger.accounts import SUPPLY_ISSUED, Key, kind_of
+from ledger.accounts import EXTERNAL, SUPPLY_ISSUED, Key, consumer, escrow
 from ledger.errors import LedgerInvariantBroken
 from ledger.sums import LimbSums
-from ledger.vectors import Names
 from projections import tables
+from projections.accounts import Accounts
 from projections.batch import Moves
 
 __all__ = ["Head"]
 
+_OF_LANES = (consumer(""), escrow("", "").removesuffix(":"))
+# So many accounts are asked for at once; databases bound the parameters of a statement.
+_IDS_MAX = 5_000
+
 
 class Head:
-    """What is known of all accounts without asking the tables."""
+    """What is known of a log's accounts without asking the tables."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, log: str, accounts: Accounts) -> None:
+        """Begin with nothing moved."""
+        self.log, self.accounts = log, accounts
+        self._sums = LimbSums(), LimbSums()
+        # Of each other log, how much the last record rests on; None where that is not known.
+        self.basis: dict[str, int] | None = None
+        # Accounts that this log alone leaves below zero.
+        self._below = set[int]()
+
+    def load(self, connection: Connection) -> None:
         """Take up where the tables stand. Raises: LedgerInvariantBroken."""
-        self.names = Names()
-        self._sums: dict[str, tuple[LimbSums, LimbSums]] = {}
-        self._moved: list[Integers] = []
-        self._stored = 0
-        for row in connection.execute(select(tables.account).order_by(tables.account.c.id)):
-            if self.names.number(Key(row.asset, row.account, row.vault)) + 1 != row.id:
-                raise LedgerInvariantBroken(f"table account: id {row.id} is out of order; rebuild the projections")
-        self._stored = len(self.names)
-        for row in connection.execute(select(tables.balance)):
-            for sums, total in zip(self._of(row.log), (row.debits, row.credits), strict=True):
-                sums.set(row.account_id - 1, total)
-        if self._stored:
-            self._moved.append(np.arange(self._stored, dtype=np.int64))
+        account, balance = tables.account.c, tables.balance.c
+        rows = connection.execute(
+            select(account.id, account.asset, account.account, account.vault, balance.debits, balance.credits)
+            .join(tables.balance)
+            .where(balance.log == self.log)
+        ).all()
+        numbers = self.accounts.place([row.id for row in rows], [Key(*row[1:4]) for row in rows])
+        for number, row in zip(numbers, rows, strict=True):
+            for sums, total in zip(self._sums, (row.debits, row.credits), strict=True):
+                sums.set(number, total)
+        self._find_below((number, row.debits, row.credits) for number, row in zip(numbers, rows, strict=True))
 
-    def take(self, log: str, moves: Moves) -> list[tuple[Any, ...]]:
-        """Add a batch's postings; return the rows of the balances that moved, in the order of their key."""
-        moved = np.unique(moves.accounts)
-        self._moved.append(moved)
-        totals = []
-        for sums, amounts in zip(self._of(log), (moves.debits, moves.credits), strict=True):
+    def take(self, moves: Moves) -> Integers:
+        """Add a batch's postings; return the accounts that moved. Raises: LedgerInvariantBroken."""
+        for sums, amounts in zip(self._sums, (moves.debits, moves.credits), strict=True):
             sums.add(moves.accounts, amounts)
-            totals.append(map(str, sums.totals(moved)))
-        return list(zip((moved + 1).tolist(), [log] * len(moved), *totals, strict=True))
+        return np.unique(moves.accounts)
 
-    def new_accounts(self) -> list[tuple[Any, ...]]:
-        """Return the rows of the accounts that were named since the last call."""
-        first, self._stored = self._stored, len(self.names)
-        return [
-            (number + 1, key.asset, key.account, key.vault, kind_of(key.account).supply.value)
-            for number, key in enumerate(self.names.keys[first:], first)
-        ]
+    def rows(self, moved: Integers) -> list[tuple[Any, ...]]:
+        """Return the balances of accounts that have ids, in the order of their key. Raises: LedgerInvariantBroken."""
+        ids = self.accounts.ids(moved)
+        order = np.argsort(ids)
+        moved, ids = moved[order], ids[order]
+        debits, credits = (sums.totals(moved) for sums in self._sums)
+        self._find_below(zip(moved.tolist(), debits, credits, strict=True))
+        return list(zip(ids.tolist(), [self.log] * len(ids), map(str, debits), map(str, credits), strict=True))
 
-    def check_floors(self) -> None:
-        """Assert that of what has moved only `supply:issued` is below zero. Raises: LedgerInvariantBroken."""
-        if not self._moved:
-            return
-        moved = np.unique(np.concatenate(self._moved))
-        nets = [0] * len(moved)
-        for debits, credits in self._sums.values():
-            terms = zip(nets, credits.totals(moved), debits.totals(moved), strict=True)
-            nets = [net + credit - debit for net, credit, debit in terms]
-        for number, net in zip(moved.tolist(), nets, strict=True):
-            key = self.names.keys[number]
-            if net < 0 and key.account != SUPPLY_ISSUED:
-                where = key.vault or "no vault"
-                raise LedgerInvariantBroken(f"{key.account} in {where} stands at {net} base units of {key.asset}")
-        self._moved.clear()
+    def check_floors(self, connection: Connection) -> None:
+        """Assert that no account is below zero, once all logs are folded. Raises: LedgerInvariantBroken."""
+        self._check(connection, sorted(self._below), {})
 
-    def _of(self, log: str) -> tuple[LimbSums, LimbSums]:
-        if log not in self._sums:
-            self._sums[log] = LimbSums(), LimbSums()
-        return self._sums[log]
+    def check_covered(self, connection: Connection) -> None:
+        """As `check_floors`, while other logs may lag: if the tables hold all that the log's last record rests on.
+
+        `external` is left out: lanes debit it without resting on what the hub has credited.
+        """
+        if self.basis is not None and self._below:
+            below = [number for number in sorted(self._below) if self._key(number).account != EXTERNAL]
+            self._check(connection, below, self.basis)
+
+    def _check(self, connection: Connection, below: list[int], basis: dict[str, int]) -> None:
+        for start in range(0, len(below), _IDS_MAX):
+            some = below[start : start + _IDS_MAX]
+            ids = self.accounts.ids(np.array(some)).tolist()
+            ends, nets = _read_nets(connection, ids)
+            if any(ends.get(log, 0) < end for log, end in basis.items()):
+                return
+            for number, id in zip(some, ids, strict=True):
+                self._must_cover(number, nets[id])
+            self._below.difference_update(some)
+
+    def _find_below(self, sums: Iterable[tuple[int, int, int]]) -> None:
+        for number, debits, credits in sums:
+            if credits >= debits:
+                continue
+            account = self._key(number).account
+            if account.startswith(_OF_LANES):
+                self._must_cover(number, credits - debits)
+            elif account != SUPPLY_ISSUED:
+                self._below.add(number)
+
+    def _key(self, number: int) -> Key:
+        return self.accounts.names.keys[number]
+
+    def _must_cover(self, number: int, net: int) -> None:
+        if net < 0:
+            key = self._key(number)
+            where = key.vault or "no vault"
+            raise LedgerInvariantBroken(f"{key.account} in {where} stands at {net} base units of {key.asset}")
+
+
+def _read_nets(connection: Connection, ids: list[int]) -> tuple[dict[str, int], dict[int, int]]:
+    """Return how far logs are in the tables, and what accounts hold over all logs: one statement, so of one moment."""
+    checkpoint, balance = tables.checkpoint.c, tables.balance.c
+    sums = select(balance.account_id, balance.log, balance.debits, balance.credits).where(balance.account_id.in_(ids))
+    ends = select(literal(0), checkpoint.log, checkpoint.position, literal(0))
+    nets: dict[int, int] = {}
+    positions: dict[str, int] = {}
+    for id, log, debits, credits in connection.execute(union_all(sums, ends)):
+        if id:
+            nets[id] = nets.get(id, 0) + credits - debits
+        else:
+            positions[log] = debits
+    return positions, nets

@@ -14,8 +14,8 @@ from sqlalchemy import Connection, func, select
 from events.columns import Integers
 from ledger.accounts import kind_of
 from ledger.sums import LimbSums
-from ledger.vectors import Names
 from projections import tables
+from projections.accounts import Accounts
 from projections.batch import Batch
 
 __all__ = ["History"]
@@ -26,15 +26,16 @@ Texts = npt.NDArray[Any]
 class History:
     """The running sums of a log's accounts, as far as its history is written."""
 
-    def __init__(self, log: str, names: Names) -> None:
+    def __init__(self, log: str, accounts: Accounts) -> None:
         """Begin with nothing moved."""
         self._log = log
-        self._names = names
+        self._accounts = accounts
         self._debits, self._credits = LimbSums(), LimbSums()
         self._busy = np.zeros(0, dtype=bool)
 
     def load(self, connection: Connection) -> None:
         """Go on from each account's last row."""
+        numbers = self._accounts.numbers()
         last = (
             select(func.max(tables.history.c.sequence))
             .where(tables.history.c.account_id == tables.account.c.id, tables.history.c.log == self._log)
@@ -47,12 +48,12 @@ class History:
             .join(places, (places.c.id == column.account_id) & (places.c.sequence == column.sequence))
             .where(column.log == self._log)
         ):
-            self._debits.set(row.account_id - 1, row.debits)
-            self._credits.set(row.account_id - 1, row.credits)
+            self._debits.set(numbers[row.account_id], row.debits)
+            self._credits.set(numbers[row.account_id], row.credits)
 
     def take(self, batch: Batch) -> list[list[Any]]:
         """Return the rows that a batch adds, column by column, in the order of their key."""
-        moves = batch.moves(self._names)
+        moves = batch.moves(self._accounts.names)
         lines = np.where(self._is_busy(moves.accounts), batch.last_lines[moves.lines], moves.lines)
         keys = moves.accounts * batch.size + lines
         order = np.argsort(keys)
@@ -66,7 +67,7 @@ class History:
         records = np.array([f"{count} events" for count in batch.counts.tolist()], dtype=object)
         record_of = np.searchsorted(batch.counts.cumsum(), lines, side="right")
         return [
-            (accounts + 1).tolist(),
+            self._accounts.ids(accounts).tolist(),
             [self._log] * len(accounts),
             batch.sequences[lines].tolist(),
             np.where(busy, "record", kinds[lines]).tolist(),
@@ -77,7 +78,7 @@ class History:
         ]
 
     def _is_busy(self, accounts: Integers) -> npt.NDArray[np.bool_]:
-        more = [kind_of(key.account).busy for key in self._names.keys[len(self._busy) :]]
+        more = [kind_of(key.account).busy for key in self._accounts.names.keys[len(self._busy) :]]
         if more:
             self._busy = np.concatenate((self._busy, more))
         return self._busy[accounts]

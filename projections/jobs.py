@@ -58,9 +58,11 @@ class JobRows:
         # What was not built from columns may hold amounts of 2^63 and more.
         self._unbounded = set[Key]()
         self._totals: dict[tuple[int, str], Counter[str]] = {}
+        self._log = ""
 
     def take(self, batch: Batch) -> None:
         """Bring jobs and totals up to a batch, which was read."""
+        self._log = batch.log
         steps, built = list[Step](), list[tuple[list[int], list[JobRow], list[Join] | None]]()
         for part in batch.parts:
             if part.columns.kind in _COLUMNS and len(part.columns):
@@ -142,7 +144,8 @@ class JobRows:
         total = self._totals.get(key)
         if total is None:
             column = tables.epoch_total.c
-            statement = select(tables.epoch_total).where(column.epoch == epoch, column.asset == asset)
+            of_epoch = (column.epoch == epoch, column.asset == asset, column.log == self._log)
+            statement = select(tables.epoch_total).where(*of_epoch)
             found = self._connection.execute(statement).mappings().first()
             total = self._totals[key] = Counter({name: 0 if found is None else found[name] for name in _TOTALS})
         return total
@@ -161,7 +164,8 @@ class JobRows:
 
     def totals(self) -> list[dict[str, Any]]:
         """Return the rows of epochs' totals."""
-        return [{"epoch": epoch, "asset": asset, **total} for (epoch, asset), total in sorted(self._totals.items())]
+        totals = sorted(self._totals.items())
+        return [{"epoch": epoch, "asset": asset, "log": self._log, **total} for (epoch, asset), total in totals]
 
 
 # --- what stays of a row ---

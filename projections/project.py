@@ -6,24 +6,34 @@
 After a crash between two of these steps a batch's rows are there with its position or not at all. Each pass names its
 own position: checkpoint rows `lane-0` and `lane-0/history`, the second never above the first. The projector keeps what
 it needs in memory (account ids, running sums) and writes absolute values; its right to do so is the checkpoint, which
-moves by compare-and-set: a second projector finds that it has moved, and stops. Ledger logs are folded in any order
-among themselves: each has running sums of its own.
+moves by compare-and-set before anything else is written: a projector that finds that it has moved writes nothing, and
+forgets what it knew. Ledger logs are folded in any order among themselves: each has running sums of its own.
+
+In SQLite one projector follows all logs. On PostgreSQL there may be several, each with some of the logs, and the tables
+may be swapped for others meanwhile (`projections.rebuild`): all that is known of a log, ids included, is forgotten with
+it.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
 
-from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy import Connection, Engine, literal_column, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from events.codec import decode
 from events.facts import RecordRefused
 from events.killpoints import reach
 from events.log import Log
 from events.record import Record
+from ledger.errors import LedgerInvariantBroken
 from projections import tables
-from projections.batch import Batch, read_batches, read_records
+from projections.accounts import Accounts
+from projections.batch import Batch, cut_records, read_batches, read_records
 from projections.head import Head
 from projections.history import History
 from projections.jobs import JobRows
+from projections.partitions import reserve_history
 from projections.position import history_of
 from projections.rows import decision_rows, record_row, refused_row
 from projections.write import Row, insert_columns, insert_rows, insert_tuples, upsert_rows, upsert_tuples
@@ -31,44 +41,127 @@ from projections.write import Row, insert_columns, insert_rows, insert_tuples, u
 __all__ = ["ProjectionMoved", "Projector"]
 
 _REFUSED = b'"type":"RecordRefused"'
+_FACTS = "facts/"
 Progress = Callable[[int], None]
 
 
 class ProjectionMoved(Exception):
-    """Another projector has moved the checkpoint; this one must stop."""
+    """Another projector has moved the checkpoint, or the tables were swapped: take the log up anew, or stop."""
 
 
 class Projector:
     """Keeps one set of tables up with the logs."""
 
-    def __init__(self, engine: Engine, facts: Log, ledgers: Iterable[Log]) -> None:
-        """Take up the head from the tables. Raises: LedgerInvariantBroken."""
+    def __init__(self, engine: Engine, facts: Log | None = None, ledgers: Iterable[Log] = ()) -> None:
+        """Take up the logs that are read here; others are taken up by name. Raises: LedgerInvariantBroken."""
         self._engine = engine
         self._facts = facts
         self._ledgers = tuple(ledgers)
+        self._shared: Accounts | None = None
+        self._heads: dict[str, Head] = {}
         self._histories: dict[str, History] = {}
-        with engine.connect() as connection:
-            self._head = Head(connection)
-            self._positions = {row.log: row.position for row in connection.execute(select(tables.checkpoint))}
+        self._positions: dict[str, int] = {}
+        # Which tables the names stood for when a log was taken up.
+        self._tables: dict[str, int] = {}
+        # Up to which position there are partitions for history.
+        self._reserved: dict[str, int] = {}
+        for log in (*self._ledgers, *(() if facts is None else (facts,))):
+            self.take_up(log.name)
 
     def positions(self) -> Mapping[str, int]:
-        """Return how much of each log is in the tables, and in those of its history."""
-        return dict(self._positions)
+        """Return how much of each log that was taken up is in the tables, and in those of its history."""
+        return {name: position for name, position in self._positions.items() if position}
 
-    def run(self, on_record: Progress | None = None) -> int:
+    # --- ownership ---
+
+    def take_up(self, log: str) -> int:
+        """Learn where a log stands; return the position behind which its records are wanted.
+
+        Raises: LedgerInvariantBroken.
+        """
+        self.drop(log)
+        names = [log] if log.startswith(_FACTS) else [log, history_of(log)]
+        with self._engine.begin() as connection:
+            checkpoint = tables.checkpoint.c
+            # Locked, so that whoever had the log before ends its batch first, or does not begin it.
+            held = select(tables.checkpoint).where(checkpoint.log.in_(names)).with_for_update()
+            positions = dict.fromkeys(names, 0) | {row.log: row.position for row in connection.execute(held)}
+            self._tables[log] = _tables_now(connection)
+            if len(names) > 1:
+                head = Head(log, self._accounts(connection))
+                head.load(connection)
+                self._heads[log] = head
+        self._positions |= positions
+        return min(positions.values())
+
+    def drop(self, log: str) -> None:
+        """Forget a log: it is somebody else's, or is to be taken up anew."""
+        for known in (self._heads, self._histories, self._tables, self._reserved):
+            known.pop(log, None)
+        for name in (log, history_of(log)):
+            self._positions.pop(name, None)
+
+    def _accounts(self, connection: Connection) -> Accounts:
+        """Return what a log's accounts are known by: in SQLite all logs share it."""
+        if connection.dialect.name != "sqlite":
+            return Accounts()
+        if self._shared is None:
+            self._shared = Accounts()
+            self._shared.load_all(connection)
+        return self._shared
+
+    # --- folding what is handed over ---
+
+    def fold(self, log: str, records: Sequence[Record]) -> int:
+        """Fold records of one log, in order, head and history; return how many events were new.
+
+        What the tables have is dropped. Once the tables hold what the hub's last record rests on, its accounts'
+        floors are asserted. After any exception the log must be taken up anew.
+
+        Raises: ProjectionMoved, LedgerInvariantBroken.
+        """
+        names = [log] if log.startswith(_FACTS) else [log, history_of(log)]
+        position = min(self._position(name) for name in names)
+        rest = [record for record in records if record.end > position]
+        for record in rest:
+            if record.sequence != position:
+                raise LedgerInvariantBroken(f"{log}: a record at {record.sequence} does not follow {position}")
+            position = record.end
+        if log.startswith(_FACTS):
+            for part in cut_records(rest):
+                self._write_facts(log, part)
+        else:
+            for part in cut_records(rest, self._position(log)):
+                self._fold(Batch(log, part))
+        return sum(record.header.count for record in rest)
+
+    def _fold(self, batch: Batch) -> None:
+        if batch.end > self._position(batch.log):
+            basis = batch.headers[-1].basis
+            self._heads[batch.log].basis = {other.log: other.end for other in basis if "/" not in other.log}
+            self._write_head(batch)
+        self._write_history(batch)
+        batch.forget()
+
+    # --- following logs that are read here ---
+
+    def run(self, on_record: Progress | None = None, ends: Mapping[str, int] | None = None) -> int:
         """Bring the head up to all that is there; return the number of decisions folded. Raises: LedgerInvariantBroken.
 
-        Between two logs a sum may stand below zero for a moment: `check_floors` comes behind the last.
+        `ends` says where to stop, by log. Between two logs a sum may stand below zero for a moment: `check_floors`
+        comes behind the last.
         """
-        folded = sum(_finish(batch, on_record) for log in self._ledgers for batch in self._run(log))
-        self._run_facts()
+        folded = sum(_finish(batch, on_record) for log in self._ledgers for batch in self._run(log, ends))
+        self._run_facts(ends)
         return folded
 
-    def catch_up(self, on_record: Progress | None = None) -> int:
+    def catch_up(self, on_record: Progress | None = None, ends: Mapping[str, int] | None = None) -> int:
         """Bring history up to the head; return the number of decisions folded. Raises: LedgerInvariantBroken."""
         folded = 0
         for log in self._ledgers:
-            for batch in read_batches(log, self._position(history_of(log.name)), self._position(log.name)):
+            name = history_of(log.name)
+            end = self._position(log.name) if ends is None else ends.get(name, 0)
+            for batch in read_batches(log, self._position(name), end):
                 self._write_history(batch)
                 folded += _finish(batch, on_record)
         return folded
@@ -86,84 +179,124 @@ class Projector:
 
     def check_floors(self) -> None:
         """Assert that only `supply:issued` is below zero, once all logs are folded. Raises: LedgerInvariantBroken."""
-        self._head.check_floors()
+        with self._engine.connect() as connection:
+            for head in self._heads.values():
+                head.check_floors(connection)
 
     def _position(self, name: str) -> int:
-        return int(self._positions.get(name, 0))
+        if name not in self._positions:
+            raise ProjectionMoved(f"{name} is not taken up")
+        return self._positions[name]
 
     # --- the head ---
 
-    def _run(self, log: Log) -> Iterator[Batch]:
-        for batch in read_batches(log, self._position(log.name)):
+    def _run(self, log: Log, ends: Mapping[str, int] | None = None) -> Iterator[Batch]:
+        end = None if ends is None else ends.get(log.name, 0)
+        for batch in read_batches(log, self._position(log.name), end):
             self._write_head(batch)
             yield batch
 
     def _write_head(self, batch: Batch) -> None:
-        moves = batch.moves(self._head.names)
-        added: dict[str, list[Row]] = {}
-        for line, decision in batch.decisions:
-            for table, row in decision_rows(batch.log, int(batch.sequences[line]), decision):
-                added.setdefault(table.name, []).append(row)
-        balances = self._head.take(batch.log, moves)
-        with self._engine.begin() as connection:
-            self._move_checkpoint(connection, batch.log, batch.end)
-            insert_tuples(connection, tables.account, self._head.new_accounts())
-            insert_tuples(connection, tables.record, [record_row(batch.log, header) for header in batch.headers])
-            for name, rows in added.items():
-                insert_rows(connection, tables.METADATA.tables[name], rows)
-            upsert_tuples(connection, tables.balance, balances)
-            reach("project.1-rows-written")
+        head = self._heads[batch.log]
+        with self._forgetting(batch.log):
+            moved = head.take(batch.moves(head.accounts.names))
+            added: dict[str, list[Row]] = {}
+            for line, decision in batch.decisions:
+                for table, row in decision_rows(batch.log, int(batch.sequences[line]), decision):
+                    added.setdefault(table.name, []).append(row)
+            with self._engine.begin() as connection:
+                self._move_checkpoint(connection, batch.log, batch.log, batch.end)
+                head.accounts.enter(connection)
+                insert_tuples(connection, tables.record, [record_row(batch.log, header) for header in batch.headers])
+                for name, rows in added.items():
+                    insert_rows(connection, tables.METADATA.tables[name], rows)
+                upsert_tuples(connection, tables.balance, head.rows(moved))
+                for other in self._heads.values():
+                    other.check_covered(connection)
+                reach("project.1-rows-written")
         self._positions[batch.log] = batch.end
         reach("project.2-committed")
 
-    def _run_facts(self) -> None:
-        for records in read_records(self._facts, self._position(self._facts.name)):
-            rows = list(_dead_letters(self._facts.name, records))
-            with self._engine.begin() as connection:
-                self._move_checkpoint(connection, self._facts.name, records[-1].end)
-                insert_rows(connection, tables.dead_letter, rows)
-                reach("project.1-rows-written")
-            self._positions[self._facts.name] = records[-1].end
-            reach("project.2-committed")
+    def _run_facts(self, ends: Mapping[str, int] | None = None) -> None:
+        if self._facts is not None:
+            log = self._facts.name
+            end = None if ends is None else ends.get(log, 0)
+            for records in read_records(self._facts, self._position(log), end):
+                self._write_facts(log, records)
+
+    def _write_facts(self, log: str, records: list[Record]) -> None:
+        rows = list(_dead_letters(log, records))
+        with self._forgetting(log), self._engine.begin() as connection:
+            self._move_checkpoint(connection, log, log, records[-1].end)
+            insert_rows(connection, tables.dead_letter, rows)
+            reach("project.1-rows-written")
+        self._positions[log] = records[-1].end
+        reach("project.2-committed")
 
     # --- history ---
 
     def _write_history(self, batch: Batch) -> None:
-        name = history_of(batch.log)
-        batch.moves(self._head.names)
-        with self._engine.connect() as connection:
-            rows = self._history(connection, batch.log).take(batch)
-            jobs = JobRows(connection)
-            jobs.take(batch)
-        with self._engine.begin() as connection:
-            self._move_checkpoint(connection, name, batch.end)
-            insert_columns(connection, tables.history, rows)
-            upsert_tuples(connection, tables.job, jobs.jobs())
-            upsert_rows(connection, tables.epoch_total, jobs.totals())
-            reach("project.3-history-written")
+        name, accounts = history_of(batch.log), self._heads[batch.log].accounts
+        with self._forgetting(batch.log):
+            batch.moves(accounts.names)
+            with self._engine.connect() as connection:
+                rows = self._history(connection, batch.log).take(batch)
+                jobs = JobRows(connection)
+                jobs.take(batch)
+            if batch.end > self._reserved.get(batch.log, 0):
+                self._reserved[batch.log] = reserve_history(self._engine, batch.end)
+            with self._engine.begin() as connection:
+                self._move_checkpoint(connection, batch.log, name, batch.end)
+                insert_columns(connection, tables.history, rows)
+                upsert_tuples(connection, tables.job, jobs.jobs())
+                upsert_rows(connection, tables.epoch_total, jobs.totals())
+                reach("project.3-history-written")
         self._positions[name] = batch.end
         reach("project.4-history-committed")
 
     def _history(self, connection: Connection, log: str) -> History:
         history = self._histories.get(log)
         if history is None:
-            history = self._histories[log] = History(log, self._head.names)
+            history = self._histories[log] = History(log, self._heads[log].accounts)
             if self._position(history_of(log)):
                 history.load(connection)
         return history
 
-    def _move_checkpoint(self, connection: Connection, name: str, after: int) -> None:
-        before = self._position(name)
-        if before == 0:
-            connection.execute(insert(tables.checkpoint), {"log": name, "position": after})
-            return
-        moved = connection.execute(
-            update(tables.checkpoint)
-            .where(tables.checkpoint.c.log == name, tables.checkpoint.c.position == before)
-            .values(position=after)
-        )
-        if moved.rowcount != 1:
+    # --- the right to write ---
+
+    @contextmanager
+    def _forgetting(self, log: str) -> Iterator[None]:
+        """Drop a log behind a failure, and with it those who share its accounts."""
+        try:
+            yield
+        except BaseException:
+            for name in [log] if self._shared is None else list(self._tables):
+                self.drop(name)
+            self._shared = None
+            raise
+
+    def _move_checkpoint(self, connection: Connection, log: str, name: str, after: int) -> None:
+        before, checkpoint = self._position(name), tables.checkpoint
+        if before:
+            statement: Any = (
+                update(checkpoint)
+                .where(checkpoint.c.log == name, checkpoint.c.position == before)
+                .values(position=after)
+            )
+        else:
+            kind: Any = sqlite if connection.dialect.name == "sqlite" else postgresql
+            statement = kind.insert(checkpoint).values(log=name, position=after).on_conflict_do_nothing()
+        if connection.execute(statement.returning(checkpoint.c.log)).first() is None:
             raise ProjectionMoved(f"{name}: the checkpoint is no longer at {before}; another projector runs")
+        if _tables_now(connection) != self._tables[log]:
+            raise ProjectionMoved(f"{name}: the tables were rebuilt")
+
+
+def _tables_now(connection: Connection) -> int:
+    """Tell which tables the names stand for; once `checkpoint` was written to, that stays so in the transaction."""
+    if connection.dialect.name == "sqlite":
+        return 0
+    return int(connection.execute(select(literal_column("'checkpoint'::regclass::oid"))).scalar_one())
 
 
 def _finish(batch: Batch, on_record: Progress | None) -> int:

@@ -12,7 +12,7 @@ from events.instant import day_of, format_instant, parse_instant, start_of_day
 from projections.position import AtRefused
 from projections.tables import dead_letter, epoch_total, job
 
-__all__ = ["Report", "quarter_epochs", "report_burns", "report_jobs", "report_refused"]
+__all__ = ["Report", "quarter_epochs", "read_totals", "report_burns", "report_jobs", "report_refused"]
 
 _QUARTER = re.compile(r"([0-9]{4})Q([1-4])")
 _JOB_AMOUNTS = ("gross", "burn", "fee", "net", "refund")
@@ -73,15 +73,26 @@ def report_burns(connection: Connection, period: str | None) -> Report:
     """Show what each epoch burned and charged, and how its fees were shared."""
     totals = dict.fromkeys(("settled", *_EPOCH_AMOUNTS), 0)
     rows, lines = [], []
-    statement = select(epoch_total).where(_in_period(epoch_total.c.epoch, period)).order_by(epoch_total.c.epoch)
-    for row in connection.execute(statement).mappings():
-        date = format_instant(start_of_day(row["epoch"]))[:10]
+    for (epoch, _), row in read_totals(connection, _in_period(epoch_total.c.epoch, period)).items():
+        date = format_instant(start_of_day(epoch))[:10]
         rows.append([date, str(row["settled"]), *(row[name] for name in _EPOCH_AMOUNTS)])
         lines.append({"epoch": date, "settled": row["settled"], **{name: str(row[name]) for name in _EPOCH_AMOUNTS}})
         for name in totals:
             totals[name] += row[name]
     rows.append(["total", str(totals["settled"]), *(totals[name] for name in _EPOCH_AMOUNTS)])
     return Report(totals, ["epoch", "settled", *_EPOCH_AMOUNTS], rows, lines, _EPOCH_AMOUNTS)
+
+
+def read_totals(connection: Connection, chosen: ColumnElement[bool]) -> dict[tuple[int, str], dict[str, int]]:
+    """Return what epochs came to over all logs, by epoch and asset, in their order."""
+    names = ("settled", *_EPOCH_AMOUNTS)
+    totals: dict[tuple[int, str], dict[str, int]] = {}
+    statement = select(epoch_total).where(chosen).order_by(epoch_total.c.epoch, epoch_total.c.asset)
+    for row in connection.execute(statement).mappings():
+        total = totals.setdefault((row["epoch"], row["asset"]), dict.fromkeys(names, 0))
+        for name in names:
+            total[name] += row[name]
+    return totals
 
 
 def report_refused(connection: Connection, _period: str | None) -> Report:

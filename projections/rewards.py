@@ -17,6 +17,7 @@ from sqlalchemy import Connection, and_, select
 
 from events.instant import MICROSECONDS, parse_instant
 from ledger.accounts import withheld
+from projections.reports import read_totals
 from projections.stakes import Case, read_cases
 from projections.tables import epoch, epoch_total, reward, reward_epoch
 
@@ -101,15 +102,14 @@ def read_epochs(connection: Connection, position: dict[str, int], asset: str) ->
     """Return the epochs that were closed, oldest first."""
     size = position.get("hub", 0)
     totals = ("settled", "gross", "burn", "fee", "pool", "treasury")
+    settled = read_totals(connection, epoch_total.c.asset == asset)
     terms = ("carry_in", "shared", "withheld", "carry", "weight")
     rows = connection.execute(
         select(
             epoch,
-            *(epoch_total.c[name] for name in totals),
             *(reward_epoch.c[name] for name in terms),
             reward_epoch.c.pool.label("shareable"),
         )
-        .outerjoin(epoch_total, and_(epoch_total.c.epoch == epoch.c.epoch, epoch_total.c.asset == asset))
         .outerjoin(
             reward_epoch,
             and_(
@@ -128,7 +128,8 @@ def read_epochs(connection: Connection, position: dict[str, int], asset: str) ->
             row["starts_at"],
             row["ends_at"],
             row["snapshot"],
-            **{name: row[name] or 0 for name in (*totals, "shareable", *terms)},
+            **{name: settled.get((row["epoch"], asset), {}).get(name, 0) for name in totals},
+            **{name: row[name] or 0 for name in ("shareable", *terms)},
         )
         for row in rows
     ]

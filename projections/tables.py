@@ -2,7 +2,7 @@
 
 Amounts are exact: NUMERIC(39) where the database has it, decimal text in SQLite, where SUM would give a float. So no
 query adds amounts up in SQLite; readers do. Tables that grow with the jobs are kept in the order of their key, with no
-row number beside it.
+row number beside it. Text is ordered by its bytes, as in Python; for PostgreSQL the migrations see to that.
 """
 
 from typing import Any
@@ -13,6 +13,7 @@ from sqlalchemy import (
     Column,
     Dialect,
     ForeignKey,
+    Identity,
     Index,
     Integer,
     MetaData,
@@ -65,6 +66,8 @@ class BaseUnits(TypeDecorator[int]):
         return None if value is None else int(value)
 
 
+# In SQLite only a column of this very type is the row's number.
+_ID = BigInteger().with_variant(Integer, "sqlite")
 METADATA = MetaData()
 
 checkpoint = Table(
@@ -85,7 +88,7 @@ record = Table(
 account = Table(
     "account",
     METADATA,
-    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("id", _ID, Identity(), primary_key=True),
     Column("asset", String(88), nullable=False),
     Column("account", String(300), nullable=False),
     Column("vault", String(20), nullable=False),
@@ -96,16 +99,17 @@ account = Table(
 balance = Table(
     "balance",
     METADATA,
-    Column("account_id", Integer, ForeignKey("account.id"), primary_key=True),
+    Column("account_id", _ID, ForeignKey("account.id"), primary_key=True),
     Column("log", String(40), primary_key=True),
     Column("debits", BaseUnits, nullable=False),
     Column("credits", BaseUnits, nullable=False),
     sqlite_with_rowid=False,
 )
+# It refers to accounts as balances do, but is not checked row by row: on PostgreSQL that costs more than the rows.
 history = Table(
     "history",
     METADATA,
-    Column("account_id", Integer, ForeignKey("account.id"), primary_key=True),
+    Column("account_id", _ID, primary_key=True),
     Column("log", String(40), primary_key=True),
     Column("sequence", BigInteger, primary_key=True),
     Column("kind", String(40), nullable=False),
@@ -117,6 +121,7 @@ history = Table(
     Column("debits", BaseUnits, nullable=False),
     Column("credits", BaseUnits, nullable=False),
     sqlite_with_rowid=False,
+    postgresql_partition_by="RANGE (sequence)",
 )
 job = Table(
     "job",
@@ -148,11 +153,13 @@ epoch = Table(
     Column("snapshot", String(64), nullable=False),
     Column("sequence", BigInteger, nullable=False),
 )
+# Each log has its own sums, as with balances: several projectors write them.
 epoch_total = Table(
     "epoch_total",
     METADATA,
     Column("epoch", Integer, primary_key=True, autoincrement=False),
     Column("asset", String(88), primary_key=True),
+    Column("log", String(40), primary_key=True),
     Column("settled", BigInteger, nullable=False),
     Column("gross", BaseUnits, nullable=False),
     Column("burn", BaseUnits, nullable=False),

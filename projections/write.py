@@ -1,25 +1,34 @@
 """Writes many rows at once: SQLAlchemy says the statement, the driver takes the rows, many to a statement.
 
 Row by row through SQLAlchemy's parameter handling, binding costs three times what SQLite needs to insert; row by row
-through the driver, twice.
+through the driver, twice. PostgreSQL copies rows that are only added, and takes the others as an array per column.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import chain
 from typing import Any
 
-from sqlalchemy import Connection, Dialect, Table, insert
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import BigInteger, Boolean, Column, Connection, Dialect, Integer, String, Table, insert
+from sqlalchemy.dialects import sqlite
 
 from projections.tables import BaseUnits
 
 __all__ = ["Row", "insert_columns", "insert_rows", "insert_tuples", "upsert_rows", "upsert_tuples"]
 
 Row = dict[str, Any]
+Rows = Sequence[tuple[Any, ...]]
 # SQLite takes some ten thousand values in one statement; beyond some dozen rows nothing is gained.
 _ROWS_MAX = 64
 _SQLITE: Dialect = sqlite.dialect(paramstyle="qmark")
+# Amounts go as text: an array of numbers is of one type, and there is none for all of them in Python.
+_ARRAYS: dict[type[Any], str] = {
+    BaseUnits: "text[]::numeric[]",
+    BigInteger: "bigint[]",
+    Integer: "integer[]",
+    Boolean: "boolean[]",
+    String: "text[]",
+}
 
 
 def insert_rows(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
@@ -32,18 +41,30 @@ def upsert_rows(connection: Connection, table: Table, rows: Sequence[Row]) -> No
     upsert_tuples(connection, table, _tuples(table, rows))
 
 
-def insert_tuples(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+def insert_tuples(connection: Connection, table: Table, rows: Rows) -> None:
     """Insert rows in the order of the table's columns; amounts below 2^63 unless they are text already."""
-    _execute(connection, table, list(chain.from_iterable(rows)), replace=False)
+    if connection.dialect.name == "sqlite":
+        _execute(connection, table, list(chain.from_iterable(rows)), replace=False)
+    else:
+        _copy(connection, table, rows)
 
 
-def upsert_tuples(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+def upsert_tuples(connection: Connection, table: Table, rows: Rows) -> None:
     """As `insert_tuples`, replacing those with the same key, of which `rows` has each once."""
-    _execute(connection, table, list(chain.from_iterable(rows)), replace=True)
+    if connection.dialect.name == "sqlite":
+        _execute(connection, table, list(chain.from_iterable(rows)), replace=True)
+    elif rows:
+        amounts = [isinstance(column.type, BaseUnits) for column in table.c]
+        columns = zip(amounts, zip(*rows, strict=True), strict=True)
+        arrays = [list(map(str, values)) if is_amount else list(values) for is_amount, values in columns]
+        _cursor(connection).execute(_unnest_text(table), arrays)
 
 
 def insert_columns(connection: Connection, table: Table, columns: Sequence[Sequence[Any]]) -> None:
     """As `insert_tuples`, of rows that are given column by column."""
+    if connection.dialect.name != "sqlite":
+        _copy(connection, table, zip(*columns, strict=True))
+        return
     values: list[Any] = [None] * (len(columns) * len(columns[0]))
     for place, column in enumerate(columns):
         values[place :: len(columns)] = column
@@ -56,22 +77,44 @@ def _tuples(table: Table, rows: Sequence[Row]) -> list[tuple[Any, ...]]:
     return [tuple(str(row[name]) if is_amount else row[name] for name, is_amount in columns) for row in rows]
 
 
+def _cursor(connection: Connection) -> Any:
+    return connection.connection.cursor()
+
+
+# --- PostgreSQL ---
+
+
+def _copy(connection: Connection, table: Table, rows: Iterable[tuple[Any, ...]]) -> None:
+    names = ", ".join(f'"{column.name}"' for column in table.c)
+    with _cursor(connection).copy(f'COPY "{table.name}" ({names}) FROM STDIN') as copy:
+        for row in rows:
+            copy.write_row(row)
+
+
+@lru_cache
+def _unnest_text(table: Table) -> str:
+    """Return the statement that takes an array per column."""
+    keys = {column.name for column in table.primary_key}
+    changed = ", ".join(f'"{column.name}" = excluded."{column.name}"' for column in table.c if column.name not in keys)
+    names, keyed = (", ".join(f'"{column.name}"' for column in some) for some in (table.c, table.primary_key))
+    arrays = ", ".join(f"%s::{_array(column)}" for column in table.c)
+    rows = f"SELECT * FROM unnest({arrays})"
+    return f'INSERT INTO "{table.name}" ({names}) {rows} ON CONFLICT ({keyed}) DO UPDATE SET {changed}'
+
+
+def _array(column: Column[Any]) -> str:
+    return next(array for kind, array in _ARRAYS.items() if isinstance(column.type, kind))
+
+
+# --- SQLite ---
+
+
 def _execute(connection: Connection, table: Table, values: list[Any], *, replace: bool) -> None:
     """Write rows, given value by value."""
     if not values:
         return
     width = len(table.c)
-    if connection.dialect.name != "sqlite":
-        rows = [
-            {
-                column.name: int(value) if isinstance(column.type, BaseUnits) else value
-                for column, value in zip(table.c, row, strict=True)
-            }
-            for row in _cut(values, width)
-        ]
-        connection.execute(_statement(connection.dialect, table, replace), rows)
-        return
-    cursor: Any = connection.connection.cursor()
+    cursor = _cursor(connection)
     whole = len(values) - len(values) % (_ROWS_MAX * width)
     # A column of text takes a bound integer as its decimal digits: SQLite's affinity, done in its own code.
     cursor.executemany(_text(table, replace, _ROWS_MAX), _cut(values[:whole], _ROWS_MAX * width))
@@ -82,11 +125,10 @@ def _cut(values: list[Any], length: int) -> Iterator[list[Any]]:
     return (values[start : start + length] for start in range(0, len(values), length))
 
 
-def _statement(dialect: Dialect, table: Table, replace: bool) -> Any:
+def _statement(table: Table, replace: bool) -> Any:
     if not replace:
         return insert(table)
-    kind: Any = sqlite if dialect.name == "sqlite" else postgresql
-    statement = kind.insert(table)
+    statement = sqlite.insert(table)
     keys = [column.name for column in table.primary_key]
     changed = {column.name: statement.excluded[column.name] for column in table.c if column.name not in keys}
     return statement.on_conflict_do_update(index_elements=keys, set_=changed)
@@ -95,7 +137,7 @@ def _statement(dialect: Dialect, table: Table, replace: bool) -> Any:
 @lru_cache
 def _text(table: Table, replace: bool, rows: int) -> str:
     """Return the statement that takes so many rows, one value after another."""
-    compiled: Any = _statement(_SQLITE, table, replace).compile(dialect=_SQLITE)
+    compiled: Any = _statement(table, replace).compile(dialect=_SQLITE)
     assert compiled.positiontup == [column.name for column in table.c]
     row = f"({', '.join('?' * len(table.c))})"
     before, _, behind = str(compiled).partition(f" VALUES {row}")

@@ -6,19 +6,17 @@
 Nothing is repaired, and nothing that is stored is believed.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Engine, String, Table, select, type_coerce
+from sqlalchemy import Connection, Engine, String, Table, cast, select
 
 from events.codec import decode
 from events.event import Decision
 from events.log import Log
-from events.record import Record
 from ledger.errors import LedgerInvariantBroken
 from ledger.fold import Books
 from projections.database import open_sqlite
-from projections.position import history_of
 from projections.project import Projector
 from projections.tables import METADATA, BaseUnits, account, checkpoint
 from settlement.output import Output
@@ -41,22 +39,6 @@ class Verdict:
 
 class Finding(LedgerInvariantBroken):
     """The first thing that differs from what was derived."""
-
-
-class Prefix:
-    """A log up to a position: what a table that lags was made from."""
-
-    def __init__(self, log: Log, end: int) -> None:
-        """Hide what lies behind `end`."""
-        self.name = log.name
-        self._log, self._end = log, end
-
-    def read(self, position: int = 0) -> Iterator[Record]:
-        """Yield the records up to the end."""
-        for record in self._log.read(position):
-            if record.end > self._end:
-                return
-            yield record
 
 
 def verify_logs(facts: Sequence[Log], lanes: Sequence[Log], hub: Log, on_record: Progress | None = None) -> Verdict:
@@ -112,10 +94,9 @@ def verify_rows(
                 where = f"stored {positions[log.name]}, the log ends at {log.end()}"
                 raise Finding(f"table {checkpoint.name}, row {log.name}: column position: {where}")
         # Head and history of one log may stand at two positions.
-        limited = [Prefix(log, positions.get(log.name, 0)) for log in (facts, *ledgers)]
-        Projector(scratch, limited[0], limited[1:]).run(on_record)  # type: ignore[arg-type]
-        limited = [Prefix(log, positions.get(history_of(log.name), 0)) for log in (facts, *ledgers)]
-        Projector(scratch, limited[0], limited[1:]).catch_up()  # type: ignore[arg-type]
+        projector = Projector(scratch, facts, ledgers)
+        projector.run(on_record, positions)
+        projector.catch_up(ends=positions)
         rows = sum(_compare(table, stored, derived) for table in METADATA.sorted_tables)
     return rows, sum(log.end() - positions.get(log.name, 0) for log in (facts, *ledgers))
 
@@ -136,8 +117,7 @@ def _rows(table: Table, connection: Connection) -> dict[tuple[str, ...], Mapping
     rows: dict[tuple[str, ...], Mapping[str, object]] = {}
     # Amounts are compared as the text that is stored, so that what is no number at all is named as well.
     columns = [
-        type_coerce(column, String).label(column.name) if isinstance(column.type, BaseUnits) else column
-        for column in table.c
+        cast(column, String).label(column.name) if isinstance(column.type, BaseUnits) else column for column in table.c
     ]
     for row in connection.execute(select(*columns)).mappings():
         members = dict(row)

@@ -1,0 +1,93 @@
+"""Accounts by their ids in the tables, and as small numbers in memory.
+
+    number     from 0, in the order in which this process met the account (`ledger.vectors.Names`)
+    id         the table's; where several projectors write, whoever comes first has given it
+
+What is known here may not outlive a transaction that failed: ids that it gave are void.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Connection, select
+
+from events.columns import Integers
+from ledger.accounts import Key, kind_of
+from ledger.vectors import Names
+from projections import tables
+from projections.write import insert_tuples
+
+__all__ = ["Accounts"]
+
+_KEY = ("asset", "account", "vault")
+_WANTED = f"unnest(%s::text[], %s::text[], %s::text[], %s::text[]) AS wanted({', '.join(_KEY)}, supply_class)"
+_ENTER = (
+    f"INSERT INTO account ({', '.join(_KEY)}, supply_class) SELECT * FROM {_WANTED} "
+    f"ON CONFLICT (account, asset, vault) DO NOTHING RETURNING id, {', '.join(_KEY)}"
+)
+_FIND = f"SELECT id, {', '.join(_KEY)} FROM {_WANTED} JOIN account USING ({', '.join(_KEY)})"
+
+
+class Accounts:
+    """The accounts that a projector has met."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self.names = Names()
+        self._ids = np.zeros(1024, dtype=np.int64)
+        self._entered = 0
+
+    def load_all(self, connection: Connection) -> None:
+        """Meet all accounts that the table has; in SQLite, where ids are given here, none may be missed."""
+        rows = connection.execute(select(tables.account)).all()
+        self.place([row.id for row in rows], [Key(row.asset, row.account, row.vault) for row in rows])
+
+    def place(self, ids: Sequence[int], keys: Sequence[Key]) -> list[int]:
+        """Meet accounts of the table; return their numbers."""
+        numbers = [self.names.number(key) for key in keys]
+        self._put(numbers, ids)
+        self._entered = len(self.names)
+        return numbers
+
+    def ids(self, numbers: Integers) -> Integers:
+        """Return the ids of accounts that are in the table."""
+        return self._ids[numbers]
+
+    def numbers(self) -> dict[int, int]:
+        """Return the number of each id."""
+        return dict(zip(self._ids[: self._entered].tolist(), range(self._entered), strict=True))
+
+    def enter(self, connection: Connection) -> None:
+        """Put the accounts into the table that were named since the last call, or find them there."""
+        first, self._entered = self._entered, len(self.names)
+        if first == self._entered:
+            return
+        rows = [(*key, kind_of(key.account).supply.value) for key in self.names.keys[first:]]
+        if connection.dialect.name == "sqlite":
+            next_id = int(self._ids.max()) + 1
+            ids = range(next_id, next_id + len(rows))
+            insert_tuples(connection, tables.account, [(id, *row) for id, row in zip(ids, rows, strict=True)])
+            self._put(range(first, self._entered), ids)
+        else:
+            self._enter_among_others(connection, rows)
+
+    def _enter_among_others(self, connection: Connection, rows: list[tuple[Any, ...]]) -> None:
+        """Enter what nobody has entered, in order of the key, so that no two projectors wait for one another."""
+        # The insertion waits until a row of somebody else's is committed; so the second statement sees it.
+        found: dict[Key, int] = {}
+        cursor: Any = connection.connection.cursor()
+        missing = sorted(rows, key=lambda row: (row[1], row[0], row[2]))
+        for statement in (_ENTER, _FIND):
+            if missing:
+                cursor.execute(statement, [list(column) for column in zip(*missing, strict=True)])
+                found |= {Key(*key): id for id, *key in cursor.fetchall()}
+                missing = [row for row in missing if Key(*row[:3]) not in found]
+        assert not missing, f"accounts are neither entered nor found: {missing[:3]}"
+        self._put(list(map(self.names.number, found)), list(found.values()))
+
+    def _put(self, numbers: Sequence[int], ids: Sequence[int]) -> None:
+        if len(self._ids) < len(self.names):
+            more = np.zeros(max(len(self.names), 2 * len(self._ids)) - len(self._ids), dtype=np.int64)
+            self._ids = np.concatenate((self._ids, more))
+        self._ids[np.array(numbers, dtype=np.int64)] = ids
