@@ -29,6 +29,7 @@ from events.log import Log
 from events.topics import check_topics, count_partitions, create_topics
 from ledger.parameters import Parameters, parameters_hash, parameters_json
 from projections.database import migrate, open_postgres
+from projections.read import read_position
 from projections.rebuild import rebuild_beside
 from projections.roles import grant_roles
 from settlement.ingest import Partitions, Receipt, ingest
@@ -205,13 +206,18 @@ class ClusterBooks(AnyBooks):
 
     # --- projections ---
 
-    def project(self, stopping: Stopping, *, once: bool = False) -> int:
-        """Be one of the workers that project, until asked to stop, or up to what is there now; count the decisions."""
+    def project(self, stopping: Stopping, *, once: bool = False) -> Mapping[str, int]:
+        """Be one of the workers that project, until asked to stop, or up to what is there now.
+
+        Return how far the tables are then. Raises: LogFault, DatabaseUnreachable, LedgerInvariantBroken.
+        """
         from projections.worker import run_worker
 
         engine = self.engine(writable=True)
         try:
-            return run_worker(self.brokers, engine, self._prefix, self.count_lanes(), lambda: stopping.asked, once=once)
+            run_worker(self.brokers, engine, self._prefix, self.count_lanes(), lambda: stopping.asked, once=once)
+            with engine.connect() as connection:
+                return read_position(connection, None)
         finally:
             engine.dispose()
 

@@ -16,6 +16,7 @@ from app.render import print_json, progress, say
 from app.stages import PROJECT, SETTLE, Progress, Stages
 from app.stopping import Stopping, heed_signals
 from ledger.parameters import Parameters, parameters_from_toml
+from projections.position import format_position
 from settlement.ingest import Partitions, Receipt
 from settlement.lines import Chunk, Line, read_chunks
 from settlement.routing import LANES_MAX
@@ -204,7 +205,10 @@ def run(books: AnyBooks, once: bool, only: str | None, close_until: int | None, 
         if only == PROJECT:
             raise click.UsageError("--close-until is for those who settle")
         _mark_all(books, close_until)
-    decided, folded = _run_folder(books, once, only) if isinstance(books, Books) else _run_cluster(books, once, only)
+    if not isinstance(books, Books):
+        _run_cluster(books, once, only, as_json)
+        return
+    decided, folded = _run_folder(books, once, only)
     if as_json:
         print_json({"decided": decided, "folded": folded})
     else:
@@ -223,14 +227,14 @@ def _run_folder(books: Books, once: bool, only: str | None) -> tuple[int, int]:
     return first[0] + then[0], first[1] + then[1]
 
 
-def _run_cluster(books: AnyBooks, once: bool, only: str | None) -> tuple[int, int]:
+def _run_cluster(books: AnyBooks, once: bool, only: str | None, as_json: bool) -> None:
     """Run one stage of a cluster; with `once` both can be had, one after the other."""
     from app.cluster import ClusterBooks
 
     assert isinstance(books, ClusterBooks)
     if only is None and not once:
         raise click.UsageError("in a cluster each stage is a process of its own: --only settle, or --only project")
-    decided = folded = 0
+    told: dict[str, object] = {}
     with heed_signals() as stopping:
         if only != PROJECT:
             with _watched(books, SETTLE) as stages:
@@ -238,9 +242,16 @@ def _run_cluster(books: AnyBooks, once: bool, only: str | None) -> tuple[int, in
                 if not once:
                     say("settling; stop with Ctrl-C")
                     decided += _follow(stages, stopping, behind=0)[0]
+            told["decided"] = decided
         if only != SETTLE:
-            folded = books.project(stopping, once=once)
-    return decided, folded
+            if not once:
+                say("projecting; stop with Ctrl-C")
+            told["position"] = format_position(books.project(stopping, once=once))
+    if as_json:
+        print_json(told)
+    else:
+        done = {"decided": "settled {} decisions", "position": "projected up to {}"}
+        click.echo(", ".join(done[name].format(value) for name, value in told.items()))
 
 
 @contextmanager
