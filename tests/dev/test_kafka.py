@@ -20,7 +20,7 @@ from tests.servers import make_folder, remove_folder
 pytestmark = pytest.mark.slow
 
 TOPICS = ("facts", "ledger", "inbox")
-QUICK: dict[str, Any] = {"retry_backoff_ms": 20, "bootstrap_timeout_ms": 10_000, "max_block_ms": 20_000}
+QUICK: dict[str, Any] = {"retry_backoff_ms": 20, "bootstrap_timeout_ms": 30_000, "max_block_ms": 60_000}
 
 
 def make_topics(servers: Sequence[str], names: Sequence[str], copies: int = 1, **options: Any) -> None:
@@ -38,7 +38,7 @@ def produce(servers: Sequence[str], topic: str, values: Sequence[bytes], **optio
             producer.init_transactions()
             producer.begin_transaction()
         for value in values:
-            producer.send(topic, value, partition=0).get(20)
+            producer.send(topic, value, partition=0).get(60)
         if "transactional_id" in options:
             producer.commit_transaction()
     finally:
