@@ -14,7 +14,7 @@ from random import SystemRandom
 
 import psutil
 
-__all__ = ["Server", "ServerFault", "free_ports", "stop_all"]
+__all__ = ["HOST", "Server", "ServerFault", "free_ports", "servers_in", "stop_all"]
 
 HOST = "127.0.0.1"
 PORTS = range(20_000, 32_768)
@@ -155,9 +155,15 @@ def wait_until(true: Callable[[], bool], seconds: float) -> bool:
     return True
 
 
+def servers_in(folder: Path) -> list[Server]:
+    """Return every server that was started in or below a folder and still runs."""
+    known = [Server(path.parent, path.stem) for path in sorted(folder.rglob("*.process"))]
+    return [server for server in known if server.running()]
+
+
 def stop_all(folder: Path, number: signal.Signals = signal.SIGTERM, seconds: float = 10) -> None:
     """Stop every server that was started in or below a folder: by a signal, after `seconds` by SIGKILL."""
-    servers = [Server(path.parent, path.stem) for path in sorted(folder.rglob("*.process"))]
+    servers = servers_in(folder)
     for server in servers:
         server.signal(number)
         server.signal(signal.SIGCONT)
