@@ -41,7 +41,7 @@ def connect(client: Callable[..., Any], brokers: Brokers, topic: str | None = No
     def open_net(**configs: Any) -> Any:
         opened.append(KafkaNetClient(**configs))
         if topic is not None:
-            # Asked for with the first metadata, since later ones wait 100 ms. Its `add_topic` would wait without a limit.
+            # Asked for with the first metadata, since later ones wait 100 ms. `add_topic` would wait without a limit.
             opened[-1].cluster._topics.add(topic)
         return opened[-1]
 
