@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kafka import KafkaConsumer
-from kafka.errors import InvalidProducerEpochError, KafkaError, ProducerFencedError
+from kafka.errors import InvalidProducerEpochError, KafkaError, KafkaTimeoutError, ProducerFencedError
 from kafka.net.compat import KafkaNetClient
 
 from events.log import LogFault, LogFenced
@@ -41,8 +41,8 @@ def connect(client: Callable[..., Any], brokers: Brokers, topic: str | None = No
     def open_net(**configs: Any) -> Any:
         opened.append(KafkaNetClient(**configs))
         if topic is not None:
-            # Asked for with the first metadata; the client asks for more only after its backoff.
-            opened[-1].cluster.add_topic(topic)
+            # Asked for with the first metadata, since later ones wait 100 ms. Its `add_topic` would wait without a limit.
+            opened[-1].cluster._topics.add(topic)
         return opened[-1]
 
     reasons, log = _Reasons(), logging.getLogger("kafka.net")
@@ -84,12 +84,12 @@ def _is_security(name: str) -> bool:
 
 
 class _Reasons(logging.Handler):
-    """Keeps the last error that the client logged: what it raises only says that its time was up."""
+    """Keeps the last error that the client logged, since what it raises says only that its time was up."""
 
     last: BaseException | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
         """Look for an exception among what was logged."""
         for said in record.args or ():
-            if isinstance(said, Exception):
+            if isinstance(said, Exception) and not isinstance(said, KafkaTimeoutError):
                 self.last = said

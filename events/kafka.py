@@ -299,7 +299,7 @@ class KafkaLog:
     def _restore(self) -> None:
         """Go on from the frontier that was kept, if it is this log's."""
         frontier = None if self._kept is None else kept_frontier(self._kept)
-        if frontier is None or not self._partition.begin() <= frontier.offset < self._partition.end():
+        if frontier is None or self._partition.begin() > 0 or frontier.offset >= self._partition.end():
             return
         messages, _ = self._partition.fetch(frontier.offset, 1)
         tree = frontier.tree()

@@ -1,0 +1,127 @@
+"""Brokers that cannot be reached, that do not know us, or that stop answering: a fault that says so, nothing left."""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kafka import KafkaAdminClient
+
+from dev.kafka import KafkaCluster
+from events.brokers import connect
+from events.kafka import Brokers, KafkaLog, KafkaWriter
+from events.log import LogFault, LogFenced
+from events.partition import Partition
+from events.topics import create_topics
+from tests.events.log_contract import NOON
+
+OPENERS: list[Callable[[Brokers], Any]] = [
+    lambda brokers: KafkaWriter(brokers, "w"),
+    lambda brokers: KafkaLog(brokers, "t", 0, "facts"),
+    lambda brokers: create_topics(brokers, {"t": 1}, 1),
+]
+
+
+@pytest.fixture
+def nobody() -> Iterator[str]:
+    """An address at which nobody listens."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{held.getsockname()[1]}"
+
+
+def test_secrets_are_not_shown() -> None:
+    brokers = Brokers(("127.0.0.1:9092",), {"sasl_plain_password": "hunter2", "sasl_pasword": "hunter3"})
+
+    assert "hunter" not in repr(brokers)
+    with pytest.raises(LogFault, match=r"unknown options sasl_pasword$"):
+        KafkaWriter(brokers, "w")
+
+
+def test_an_option_that_is_not_for_security_is_refused() -> None:
+    with pytest.raises(LogFault, match="unknown options isolation_level"):
+        KafkaLog(Brokers(("127.0.0.1:9092",), {"isolation_level": "read_uncommitted"}), "t", 0, "facts")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("opener", OPENERS)
+def test_a_broker_that_is_not_there_is_named_with_the_reason(opener: Callable[[Brokers], Any], nobody: str) -> None:
+    before = threading.enumerate()
+
+    with pytest.raises(LogFault, match=f"kafka at {nobody}: KafkaConnectionError: 111 ECONNREFUSED"):
+        opener(Brokers((nobody,)))
+
+    assert threading.enumerate() == before
+
+
+@pytest.mark.slow
+def test_a_file_of_certificates_that_is_not_there_is_named(kafka: tuple[str, ...], tmp_path: Path) -> None:
+    options = {"security_protocol": "SSL", "ssl_cafile": str(tmp_path / "ca.pem")}
+
+    with pytest.raises(LogFault, match="No such file"):
+        KafkaLog(Brokers(kafka, options), "t", 0, "facts")
+
+
+@pytest.mark.slow
+def test_a_broker_that_asks_for_no_password_is_not_told_one(kafka: tuple[str, ...]) -> None:
+    options = {"security_protocol": "SASL_PLAINTEXT", "sasl_mechanism": "SCRAM-SHA-512"}
+    secret = {"sasl_plain_username": "facts", "sasl_plain_password": "hunter2"}
+
+    with pytest.raises(LogFault, match="IllegalSaslState") as fault:
+        KafkaWriter(Brokers(kafka, options | secret), "w")
+
+    assert "hunter2" not in str(fault.value)
+
+
+def test_whatever_is_no_fault_of_kafkas_passes() -> None:
+    def interrupted(**_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        connect(interrupted, Brokers(("127.0.0.1:9092",)))
+
+
+@pytest.mark.slow
+def test_a_broker_that_stops_answering_leaves_the_outcome_unknown(server_folder: Path) -> None:
+    cluster = KafkaCluster(server_folder / "kafka")
+    cluster.start()
+    brokers = Brokers(cluster.servers)
+    create_topics(brokers, {"facts": 2}, 1)
+    writer = KafkaWriter(brokers, "writer", commit_ms_max=11_000)
+    log = KafkaLog(brokers, "facts", 0, "facts", writer, sync_each=False)
+    first = log.append([b"{}"], NOON)
+    writer.commit()
+    partition = Partition(brokers, "facts", 0)
+    threads = threading.active_count()
+
+    cluster.pause(1)
+    with pytest.raises(LogFault, match=r"facts-0@0: nothing came in 10000 ms"):
+        partition.fetch(0)
+    log.append([b"{}"], NOON)
+    with pytest.raises(LogFault) as fault:
+        writer.commit()
+    assert not isinstance(fault.value, LogFenced)
+    assert writer.closed
+    assert threading.active_count() < threads
+    with pytest.raises(LogFault, match="open it again"):
+        log.append([b"{}"], NOON)
+    partition.close()
+    log.close()
+    cluster.resume(1)
+
+    with (
+        closing(KafkaWriter(brokers, "writer")) as newer,
+        closing(KafkaLog(brokers, "facts", 0, "facts", newer)) as again,
+    ):
+        assert next(again.read()) == first
+        records = [*again.read(), again.append([b"{}"], NOON)]
+        cluster.kill(1)
+        cluster.start_node(1)
+        records.append(again.append([b"{}"], NOON))
+    with closing(KafkaLog(brokers, "facts", 0, "facts")) as reader:
+        assert list(reader.read()) == records
+    with closing(KafkaAdminClient(bootstrap_servers=list(cluster.servers))) as admin:
+        assert admin.describe_topics(["facts"])[0]["error_code"] == 0
