@@ -102,13 +102,16 @@ def open_postgres(url: str, *, writable: bool, schema: str = SCHEMA) -> Engine:
             "default_transaction_isolation": "repeatable\\ read",
             "statement_timeout": READ_TIMEOUT_MS,
         }
+    given = make_url(url)
+    options = given.query.get("options", "")
+    assert isinstance(options, str)
     engine = create_engine(
-        make_url(url),
+        given,
         pool_pre_ping=True,
         connect_args={
             "application_name": "omnisync",
             "connect_timeout": CONNECT_TIMEOUT_S,
-            "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),
+            "options": " ".join([options, *(f"-c {name}={value}" for name, value in settings.items())]),
         },
     )
 

@@ -5,6 +5,7 @@
 Up to where a log is sealed its segments are asked, behind that the rows of its history.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import Engine
@@ -20,7 +21,7 @@ __all__ = ["BalanceReader", "Standing"]
 _POSITIONS = "SELECT log, position FROM checkpoint"
 # In one statement, so that both are of the same moment.
 _NOW = (
-    "SELECT NULL, log, position, NULL FROM checkpoint WHERE instr(log, '/') = 0 UNION ALL "
+    "SELECT NULL, log, position, NULL FROM checkpoint UNION ALL "
     "SELECT a.asset, a.vault, b.debits, b.credits FROM account AS a JOIN balance AS b ON b.account_id = a.id "
     "WHERE a.account = ?"
 )
@@ -41,15 +42,19 @@ class Standing(NamedTuple):
 
 
 class BalanceReader:
-    """Balances of accounts by name, from one held connection to an embedded database."""
+    """Balances of accounts by name, from one held connection."""
 
     def __init__(self, engine: Engine, past: Past) -> None:
         """Connect. Raises: SchemaOutdated."""
         self._past = past
         self._connection: Any = engine.raw_connection()
-        self._execute = self._connection.cursor().execute
-        reached = dict(self._execute(_POSITIONS).fetchall())
-        self._covered = all(reached.get(log.name, 0) >= past.end(log.name) for log in past.logs())
+        self._cursor: Any = self._connection.cursor()
+        self._mark = "?" if engine.dialect.name == "sqlite" else "%s"
+        reached = dict(self._read(_POSITIONS))
+        # On PostgreSQL others may take the tables' place between two questions, with other ids.
+        can_keep = engine.dialect.name == "sqlite"
+        self._covered = can_keep and all(reached.get(log.name, 0) >= past.end(log.name) for log in past.logs())
+        self._connection.rollback()
         self._keys: dict[str, list[tuple[int, Key, bytes, int]]] = {}
 
     def close(self) -> None:
@@ -60,9 +65,12 @@ class BalanceReader:
         """Return an account's balances as they stand. Raises: AccountUnknown."""
         position: dict[str, int] = {}
         sums: dict[tuple[str, str], tuple[int, int]] = {}
-        for asset, place, debits, credits in self._execute(_NOW, (name,)):
+        rows = self._read(_NOW, name)
+        self._connection.rollback()
+        for asset, place, debits, credits in rows:
             if asset is None:
-                position[place] = debits
+                if "/" not in place:
+                    position[place] = int(debits)
                 continue
             before = sums.get((asset, place), (0, 0))
             sums[asset, place] = before[0] + int(debits), before[1] + int(credits)
@@ -80,6 +88,8 @@ class BalanceReader:
             except SegmentUnusable:
                 # The past has lost it, and ends before it.
                 continue
+            finally:
+                self._connection.rollback()
             if not found:
                 raise AccountUnknown(f"nothing has moved {name} up to {format_position(position)}")
             return found
@@ -98,9 +108,9 @@ class BalanceReader:
         for number, key, text, hashed in keys:
             debits = credits = 0
             for log, size, sealed in ends:
-                row = self._execute(_REACHED, (number, log, sealed, size)).fetchone() if size > sealed else None
+                rows = self._read(_REACHED, number, log, sealed, size) if size > sealed else []
                 more = (
-                    past.find_sums(log, text, hashed, min(size, sealed)) if row is None else (int(row[0]), int(row[1]))
+                    (int(rows[0][0]), int(rows[0][1])) if rows else past.find_sums(log, text, hashed, min(size, sealed))
                 )
                 debits, credits = debits + more[0], credits + more[1]
             if debits or credits:
@@ -110,7 +120,7 @@ class BalanceReader:
     def _find_keys(self, name: str) -> list[tuple[int, Key, bytes, int]]:
         """Return the number, key, name in segments and its hash of each account of a name, in order."""
         keys = []
-        for number, asset, vault in self._execute(_KEYS, (name,)).fetchall():
+        for number, asset, vault in self._read(_KEYS, name):
             key = Key(asset, name, vault)
             text = join_key(key)
             keys.append((number, key, text, hash_name(text)))
@@ -121,7 +131,12 @@ class BalanceReader:
         return keys
 
     def _check_reached(self, log: str, size: int) -> None:
-        row = self._execute(_POSITIONS + " WHERE log = ?", (history_of(log),)).fetchone()
-        reached = 0 if row is None else row[1]
+        rows = self._read(_POSITIONS + " WHERE log = ?", history_of(log))
+        reached = rows[0][1] if rows else 0
         if size > reached:
             raise AtRefused(f"the history of {log} is written up to {log}:{reached}, not to {log}:{size} yet")
+
+    def _read(self, statement: str, *values: Any) -> Sequence[Any]:
+        self._cursor.execute(statement.replace("?", self._mark), values)
+        rows: Sequence[Any] = self._cursor.fetchall()
+        return rows

@@ -1,4 +1,4 @@
-"""History's partitions on PostgreSQL, by position: one is made ahead of what is written.
+"""History's partitions on PostgreSQL, by position: made before a batch that needs one, and always one more.
 
 history_n      [n × SIZE, (n + 1) × SIZE) of every log
 """

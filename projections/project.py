@@ -85,7 +85,8 @@ class Projector:
             checkpoint = tables.checkpoint.c
             # Locked, so that whoever had the log before ends its batch first, or does not begin it.
             held = select(tables.checkpoint).where(checkpoint.log.in_(names)).with_for_update()
-            positions = dict.fromkeys(names, 0) | {row.log: row.position for row in connection.execute(held)}
+            positions = dict.fromkeys(names, 0)
+            positions |= {row.log: int(row.position) for row in connection.execute(held)}
             self._tables[log] = _tables_now(connection)
             if len(names) > 1:
                 head = Head(log, self._accounts(connection))

@@ -22,10 +22,10 @@ def refused_row(log: str, sequence: int, event: RecordRefused) -> Row:
     return {
         "log": log,
         "sequence": sequence,
-        "source": data.source,
+        "source": _show(data.source),
         "place": f"line {data.position}",
         "reason": data.reason,
-        "detail": data.detail,
+        "detail": _show(data.detail),
         "raw": data.raw,
     }
 
@@ -47,9 +47,14 @@ def decision_rows(log: str, sequence: int, decision: Decision) -> Iterator[tuple
                 "source": decision.subject,
                 "place": data.position or f"fact {decision.causation_id}",
                 "reason": data.reason,
-                "detail": data.detail,
+                "detail": _show(data.detail),
                 "raw": None,
             },
         )
     else:
         yield from network_rows(sequence, decision)
+
+
+def _show(text: str) -> str:
+    """Replace what PostgreSQL does not take in text: the character zero."""
+    return text.replace("\0", "\ufffd")

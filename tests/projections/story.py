@@ -41,6 +41,7 @@ from events.decisions import (
 )
 from events.event import Data, Decision, decision_id
 from events.instant import DAY, day_of, format_instant, parse_instant
+from events.record import Basis
 from events.stakes import (
     ExcludedLine,
     ParticipantRegistered,
@@ -118,7 +119,12 @@ class Story:
         Projector(engine, self.facts, [self.hub, self.lane]).run_whole()
 
     def write(
-        self, log: MemoryLog, now: int, decisions: Sequence[tuple[type[Decision], str, Data]], epoch: int | None = None
+        self,
+        log: MemoryLog,
+        now: int,
+        decisions: Sequence[tuple[type[Decision], str, Data]],
+        epoch: int | None = None,
+        basis: tuple[Basis, ...] = (),
     ) -> None:
         """Append a record of decisions that fall at one moment, in its day's epoch or another."""
         lines = []
@@ -139,7 +145,7 @@ class Story:
                     )
                 )
             )
-        log.append(lines, EVIDENCE, format_instant(now))
+        log.append(lines, EVIDENCE, format_instant(now), basis)
 
     def close(
         self,
