@@ -246,6 +246,10 @@ class KafkaLog:
             pass
         return self._seen.position
 
+    def offset(self, position: int) -> int:
+        """Return a message's offset from which on all that lies behind `position` can be read. Raises: LogDamaged."""
+        return self._find(position).offset
+
     def root(self) -> bytes:
         """Return the tree's root at `end`. Raises: LogDamaged."""
         self._refuse_after_fault()

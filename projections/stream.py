@@ -185,13 +185,13 @@ class _Consumer(driver.Consumer):  # type: ignore[misc]
                 return None
             try:
                 return await asyncio.to_thread(step, *arguments)
+            except self._stage.broken as fault:
+                self._halted.add(tp)
+                self._stage.halt(tp.partition, fault)
             except self._stage.temporary as fault:
                 wait = min(2 * self._waits.get(tp, (0, AGAIN_S / 2))[1], AGAIN_S_MAX)
                 self._waits[tp] = self.loop.time() + wait, wait
                 _LOG.warning("partition %d is taken up again in %.0f s: %s", tp.partition, wait, fault)
-            except self._stage.broken as fault:
-                self._halted.add(tp)
-                self._stage.halt(tp.partition, fault)
             taken.discard(tp)
             return None
 

@@ -9,6 +9,7 @@ logs go on.
 
 import asyncio
 import logging
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import psycopg
@@ -45,8 +46,8 @@ _DATABASE = (
 class _Folding:
     """What is done with the partitions of the ledger topic: they are folded into the tables."""
 
-    temporary = (ProjectionMoved, LogFault, *_DATABASE)
-    broken = (LogDamaged, LedgerInvariantBroken)
+    temporary: tuple[type[Exception], ...] = (ProjectionMoved, LogFault, *_DATABASE)
+    broken: tuple[type[Exception], ...] = (LogDamaged, LedgerInvariantBroken)
 
     def __init__(self, brokers: Brokers, engine: Engine, prefix: str, lanes: int) -> None:
         self.faults: dict[str, Exception] = {}
@@ -124,6 +125,16 @@ class _Folding:
             self._readers[name] = KafkaLog(self._brokers, f"{self._prefix}.{kind}", partition, name)
         return self._readers[name]
 
+    def ends(self) -> dict[str, int]:
+        """Return where each log ends; one that is damaged there is never done, but halted."""
+        ends = {}
+        for name in (*self.names, _FACTS):
+            try:
+                ends[name] = self.reader(name).end()
+            except LogDamaged:
+                ends[name] = sys.maxsize
+        return ends
+
     def close(self) -> None:
         for reader in self._readers.values():
             reader.close()
@@ -145,7 +156,7 @@ def run_worker(
         with engine.connect() as connection:
             _read_positions(connection)
         folding.reader(_FACTS)
-        ends = {name: folding.reader(name).end() for name in (*folding.names, _FACTS)} if once else None
+        ends = folding.ends() if once else None
         asyncio.run(_serve(folding, brokers, engine, prefix, stopping, ends))
     finally:
         folding.close()

@@ -1,4 +1,4 @@
-"""What `projections.stream` uses of Faust, mode and aiokafka that they do not promise: an upgrade must show here first."""
+"""What `projections.stream` uses of Faust and aiokafka that they do not promise: an upgrade must show here first."""
 
 import ast
 import inspect
@@ -43,7 +43,7 @@ def test_faust_is_the_version_that_this_was_written_for() -> None:
 
 @pytest.mark.parametrize("method", SIGNATURES, ids=lambda method: method.__qualname__)
 def test_overridden_and_called_methods_take_what_they_took(method: object) -> None:
-    wanted = SIGNATURES[method]  # type: ignore[index]
+    wanted = SIGNATURES[method]
 
     found = inspect.signature(method)  # type: ignore[arg-type]
 

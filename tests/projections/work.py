@@ -1,4 +1,4 @@
-"""A projecting worker as a process of its own: python -m tests.projections.work SERVERS DATABASE PREFIX LANES [once]."""
+"""A projecting worker as a process: python -m tests.projections.work SERVERS DATABASE PREFIX LANES [once]."""
 
 import logging
 import sys
