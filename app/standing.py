@@ -5,7 +5,8 @@ a ledger log:          committed ≥ head ≥ history   of which is shown in bal
 """
 
 import itertools
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from sqlalchemy import select
@@ -13,7 +14,7 @@ from sqlalchemy import select
 from app.books import Books
 from app.synced import read_synced
 from projections.position import history_of
-from projections.tables import checkpoint, record
+from projections.tables import checkpoint, dead_letter, record
 
 __all__ = ["Standing", "Survey", "Surveyor"]
 
@@ -47,6 +48,9 @@ class Surveyor:
         self._facts = books.partitions()
         self._ledgers = [log.name for log in (*books.lanes(), books.hub())]
         self._written: dict[str, int] = {}
+        self._refused: Counter[str] = Counter()
+        # Of each log, the sequence from which on refusals were not counted yet.
+        self._counted: dict[str, int] = {}
 
     def look(self) -> Survey:
         """Measure; of the facts only what is new is read. Raises: LogDamaged, SchemaOutdated, DatabaseError."""
@@ -67,6 +71,19 @@ class Surveyor:
                 stages |= {"head": shown.get(name, 0), "history": shown.get(history_of(name), 0)}
             logs.append(Standing(name, stages))
         return Survey(logs, network_time)
+
+    def count_refusals(self) -> Mapping[str, int]:
+        """Return how many refusals are shown, by reason; only what is new is read. Raises: as `look`."""
+        if self._books.database.exists():
+            with self._books.engine().connect() as connection:
+                for log in (*(facts.name for facts in self._facts), *self._ledgers):
+                    new = select(dead_letter.c.sequence, dead_letter.c.reason).where(
+                        dead_letter.c.log == log, dead_letter.c.sequence >= self._counted.get(log, 0)
+                    )
+                    for row in connection.execute(new):
+                        self._refused[row.reason] += 1
+                        self._counted[log] = max(self._counted.get(log, 0), row.sequence + 1)
+        return self._refused
 
     def _read_shown(self) -> tuple[dict[str, int] | None, str | None]:
         if not self._books.database.exists():
