@@ -6,7 +6,6 @@ Stages tell counts and times (`app.stages.Watch`); positions, the age of network
 they are asked for, beside the writers. docs/operations.md says what to watch.
 """
 
-from collections import Counter as Tally
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
@@ -20,13 +19,10 @@ from prometheus_client import (
 )
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from sqlalchemy import select
 
-from app.anybooks import AnyBooks
 from app.clock import now
 from app.standing import Surveyor
 from events.instant import MICROSECONDS, parse_instant
-from projections.tables import dead_letter
 
 __all__ = ["Metrics", "serve_metrics"]
 
@@ -76,12 +72,9 @@ class Metrics:
 class _Looked(Collector):
     """Looks up where the books stand when it is asked, one asker at a time."""
 
-    def __init__(self, books: AnyBooks) -> None:
-        self._books, self._surveyor = books, Surveyor(books)
+    def __init__(self, surveyor: Surveyor) -> None:
+        self._surveyor = surveyor
         self._lock = Lock()
-        self._refused: Tally[str] = Tally()
-        # Of each log, the sequence from which on refusals were not counted yet.
-        self._counted: dict[str, int] = {}
 
     def describe(self) -> list[Metric]:
         """Name nothing beforehand: that would be a look."""
@@ -91,42 +84,30 @@ class _Looked(Collector):
         """Look. Raises: LogDamaged, SchemaOutdated, DatabaseError: then the scrape fails, and shows it."""
         with self._lock:
             survey = self._surveyor.look()
-            self._count_refusals([standing.log for standing in survey.logs])
-            position = GaugeMetricFamily("omnisync_position", "How far a stage is in a log.", labels=["log", "stage"])
-            lag = GaugeMetricFamily("omnisync_lag", "Leaves that a stage lacks.", labels=["log", "stage"])
-            for standing in survey.logs:
-                for stage, reached in standing.stages.items():
-                    position.add_metric([standing.log, stage], reached)
-                for stage, lacking in standing.lags():
-                    lag.add_metric([standing.log, stage], lacking)
-            refused = CounterMetricFamily("omnisync_refusals", "Lines and facts that were refused.", labels=["reason"])
-            for reason, count in sorted(self._refused.items()):
-                refused.add_metric([reason], count)
+            refusals = dict(self._surveyor.count_refusals())
+        position = GaugeMetricFamily("omnisync_position", "How far a stage is in a log.", labels=["log", "stage"])
+        lag = GaugeMetricFamily("omnisync_lag", "Leaves that a stage lacks.", labels=["log", "stage"])
+        for standing in survey.logs:
+            for stage, reached in standing.stages.items():
+                position.add_metric([standing.log, stage], reached)
+            for stage, lacking in standing.lags():
+                lag.add_metric([standing.log, stage], lacking)
+        refused = CounterMetricFamily("omnisync_refusals", "Lines and facts that were refused.", labels=["reason"])
+        for reason, count in sorted(refusals.items()):
+            refused.add_metric([reason], count)
         yield from (position, lag, refused)
         if survey.network_time is not None:
             age = (parse_instant(now()) - parse_instant(survey.network_time)) / MICROSECONDS
             yield GaugeMetricFamily("omnisync_network_time_age_seconds", "Wall clock less network time.", value=age)
 
-    def _count_refusals(self, logs: list[str]) -> None:
-        if not self._books.is_projected():
-            return
-        with self._books.engine().connect() as connection:
-            for log in logs:
-                new = select(dead_letter.c.sequence, dead_letter.c.reason).where(
-                    dead_letter.c.log == log, dead_letter.c.sequence >= self._counted.get(log, 0)
-                )
-                for row in connection.execute(new):
-                    self._refused[row.reason] += 1
-                    self._counted[log] = max(self._counted.get(log, 0), row.sequence + 1)
-
 
 @contextmanager
-def serve_metrics(books: AnyBooks, address: str, port: int) -> Iterator[tuple[Metrics, int]]:
+def serve_metrics(surveyor: Surveyor, address: str, port: int) -> Iterator[tuple[Metrics, int]]:
     """Serve while the block runs; yield what stages tell, and the port, which is a free one for 0. Raises: OSError."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     metrics = Metrics(registry)
-    registry.register(_Looked(books))
+    registry.register(_Looked(surveyor))
     try:
         server, thread = start_http_server(port, address, registry)
     except OSError as error:

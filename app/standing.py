@@ -5,14 +5,16 @@ a ledger log:          committed ≥ head ≥ history   of which is shown in bal
 """
 
 import itertools
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import Engine, select
 
 from app.anybooks import AnyBooks
 from projections.position import history_of
-from projections.tables import checkpoint, record
+from projections.tables import checkpoint, dead_letter, record
 
 __all__ = ["Standing", "Survey", "Surveyor"]
 
@@ -46,6 +48,13 @@ class Surveyor:
         self._facts = books.partitions()
         self._ledgers = [*books.lanes(), books.hub()]
         self._written: dict[str, int] = {}
+        self._refused: Counter[str] = Counter()
+        # Of each log, the sequence from which on refusals were not counted yet.
+        self._counted: dict[str, int] = {}
+
+    @cached_property
+    def _engine(self) -> Engine:
+        return self._books.engine()
 
     def look(self) -> Survey:
         """Measure; of the facts only what is new is read. Raises: LogDamaged, SchemaOutdated, DatabaseError."""
@@ -67,11 +76,23 @@ class Surveyor:
             logs.append(Standing(name, stages))
         return Survey(logs, network_time)
 
+    def count_refusals(self) -> Mapping[str, int]:
+        """Return how many refusals are shown, by reason; only what is new is read. Raises: as `look`."""
+        if self._books.is_projected():
+            with self._engine.connect() as connection:
+                for log in (held.name for held in (*self._facts, *self._ledgers)):
+                    new = select(dead_letter.c.sequence, dead_letter.c.reason).where(
+                        dead_letter.c.log == log, dead_letter.c.sequence >= self._counted.get(log, 0)
+                    )
+                    for row in connection.execute(new):
+                        self._refused[row.reason] += 1
+                        self._counted[log] = max(self._counted.get(log, 0), row.sequence + 1)
+        return self._refused
+
     def _read_shown(self) -> tuple[dict[str, int] | None, str | None]:
         if not self._books.is_projected():
             return None, None
-        engine = self._books.engine()
-        with engine.connect() as connection:
+        with self._engine.connect() as connection:
             shown = {row.log: row.position for row in connection.execute(select(checkpoint))}
             last = (
                 select(record.c.network_time)

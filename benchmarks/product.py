@@ -41,9 +41,9 @@ class _Watched:
         with self._watch.stage("project"):
             return self._projector.run(on_record)
 
-    def catch_up(self) -> int:
+    def catch_up(self, on_record: Progress | None = None) -> int:
         with self._watch.stage("history"):
-            return self._projector.catch_up()
+            return self._projector.catch_up(on_record)
 
     def check_floors(self) -> None:
         self._projector.check_floors()

@@ -263,8 +263,9 @@ def _watched(books: AnyBooks, only: str | None) -> Iterator[Stages]:
             yield stages
             return
         from app.metrics import serve_metrics
+        from app.standing import Surveyor
 
-        with serve_metrics(books, told.address, told.port) as (metrics, port):
+        with serve_metrics(Surveyor(books), told.address, told.port) as (metrics, port):
             say(f"metrics on http://{told.address}:{port}/metrics")
             stages.tell(metrics)
             yield stages

@@ -49,7 +49,7 @@ def scrape(port: int) -> Told:
 
 
 def test_stages_tell_counts_and_times_and_where_the_books_stand(books: Books) -> None:
-    with serve_metrics(books, "127.0.0.1", 0) as (metrics, port), ExitStack() as stack:
+    with serve_metrics(Surveyor(books), "127.0.0.1", 0) as (metrics, port), ExitStack() as stack:
         before = scrape(port)
         stages = stack.enter_context(books.stages())
         stages.tell(metrics)
@@ -76,7 +76,7 @@ def test_stages_tell_counts_and_times_and_where_the_books_stand(books: Books) ->
 
 
 def test_the_docs_have_every_metric_and_no_other(books: Books) -> None:
-    with books.stages() as stages, serve_metrics(books, "127.0.0.1", 0) as (_, port):
+    with books.stages() as stages, serve_metrics(Surveyor(books), "127.0.0.1", 0) as (_, port):
         stages.run()
         with urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
             served = re.findall(r"^# TYPE (omnisync_\w+) ", answer.read().decode(), re.MULTILINE)
@@ -86,7 +86,7 @@ def test_the_docs_have_every_metric_and_no_other(books: Books) -> None:
 
 
 def test_refusals_are_counted_once_each_by_reason(books: Books, world: World) -> None:
-    with books.stages() as stages, serve_metrics(books, "127.0.0.1", 0) as (metrics, port):
+    with books.stages() as stages, serve_metrics(Surveyor(books), "127.0.0.1", 0) as (metrics, port):
         stages.tell(metrics)
         stages.run()
         first = _refusals(scrape(port))
@@ -108,7 +108,7 @@ def _refusals(told: Told) -> dict[str, float]:
 
 
 def test_a_settler_alone_says_nothing_of_projections(books: Books) -> None:
-    with books.stages(SETTLE) as stages, serve_metrics(books, "127.0.0.1", 0) as (metrics, port):
+    with books.stages(SETTLE) as stages, serve_metrics(Surveyor(books), "127.0.0.1", 0) as (metrics, port):
         stages.tell(metrics)
         stages.run()
         told = scrape(port)
@@ -118,7 +118,7 @@ def test_a_settler_alone_says_nothing_of_projections(books: Books) -> None:
 
 
 def test_a_projector_alone_sees_what_another_one_settles(books: Books) -> None:
-    with books.stages(PROJECT) as projecting, serve_metrics(books, "127.0.0.1", 0) as (metrics, port):
+    with books.stages(PROJECT) as projecting, serve_metrics(Surveyor(books), "127.0.0.1", 0) as (metrics, port):
         projecting.tell(metrics)
         assert scrape(port)["omnisync_lag", "lane-0", "head"] == 0
         with books.stages(SETTLE) as settling:
@@ -142,7 +142,7 @@ def test_a_look_takes_up_where_the_last_one_ended(books: Books) -> None:
 
 
 def test_a_scrape_of_books_that_cannot_be_read_fails(books: Books) -> None:
-    with serve_metrics(books, "127.0.0.1", 0) as (_, port):
+    with serve_metrics(Surveyor(books), "127.0.0.1", 0) as (_, port):
         books.database.write_bytes(b"no database" * 1000)
         with pytest.raises(HTTPError, match="500"):
             scrape(port)
@@ -151,7 +151,10 @@ def test_a_scrape_of_books_that_cannot_be_read_fails(books: Books) -> None:
 def test_a_port_that_is_taken_is_named(books: Books) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(OSError, match=f"metrics on 127.0.0.1:{port}: "), serve_metrics(books, "127.0.0.1", port):
+        with (
+            pytest.raises(OSError, match=f"metrics on 127.0.0.1:{port}: "),
+            serve_metrics(Surveyor(books), "127.0.0.1", port),
+        ):
             pass
 
 
