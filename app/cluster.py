@@ -185,12 +185,15 @@ class ClusterBooks(AnyBooks):
 
     def ingest_inbox(self, stopping: Stopping, *, once: bool = False) -> Iterator[Receipt]:
         """Append what comes in through the inbox until asked to stop, or all that is there now. Raises: LogFault."""
-        with self.open_facts() as partitions, closing(Inbox(self.brokers, self.topics.inbox)) as inbox:
+        with self.open_facts() as partitions, closing(self._open_inbox()) as inbox:
             ends = inbox.ends()
             while not stopping.asked and (not once or inbox.is_behind(ends)):
                 for name, messages in groupby(inbox.read(INBOX_WAIT_MS), key=attrgetter("partition")):
                     yield from ingest(_chunks(messages), name, partitions, now)
                 inbox.commit()
+
+    def _open_inbox(self) -> Inbox:
+        return Inbox(self.brokers, self.topics.inbox, f"{self._prefix}.ingest")
 
     @contextmanager
     def stages(self, only: str | None = None) -> Iterator[Stages]:

@@ -32,14 +32,14 @@ class Message(NamedTuple):
 class Inbox:
     """Reads all partitions of the topic, from where the group's place is."""
 
-    def __init__(self, brokers: Brokers, topic: str) -> None:
-        """Connect; the group is named as the topic. Raises: LogFault."""
+    def __init__(self, brokers: Brokers, topic: str, group: str) -> None:
+        """Connect; `group` is under whose name the place is kept. Raises: LogFault."""
         self._topic = topic
         self._places: dict[TopicPartition, Any] = {}
         self._consumer: Any = connect(
             KafkaConsumer,
             brokers,
-            group_id=topic,
+            group_id=group,
             isolation_level="read_committed",
             enable_auto_commit=False,
             auto_offset_reset="earliest",

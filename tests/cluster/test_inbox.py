@@ -61,8 +61,8 @@ def test_what_is_no_event_is_kept_and_named(deployment: Deployment, kafka: tuple
     assert reasons == ["not_json", "not_json", "line_too_long", "not_cloudevent", "not_cloudevent"]
     deployment.do("run", "--once")
     kept = deployment.told("report", "refused")
-    assert len(kept["refused"]) == 5
-    assert all(row["source"] == f"{deployment.prefix}.inbox-0" for row in kept["refused"])
+    assert len(kept["lines"]) == 5
+    assert all(row["source"] == f"{deployment.prefix}.inbox-0" for row in kept["lines"])
 
 
 def test_what_was_appended_before_a_crash_is_a_duplicate_after_it(
