@@ -100,11 +100,10 @@ class ClusterBooks(AnyBooks):
 
     def check_ends(self) -> None:
         """Assert that the topics are as they were made: nothing of them is ever removed. Raises: TopicsDiffer."""
-        self._check_topics()
+        self._check_topics(self.topics.facts, self.topics.ledger)
 
-    def _check_topics(self) -> None:
-        count = self.count_lanes() + 1
-        check_topics(self.brokers, dict.fromkeys((self.topics.facts, self.topics.ledger), count), self._replication)
+    def _check_topics(self, *topics: str) -> None:
+        check_topics(self.brokers, dict.fromkeys(topics, self.count_lanes() + 1), self._replication)
 
     def committed(self, ledgers: Sequence[Log]) -> Mapping[str, int]:
         """Read it out of the logs: all that is there is committed, and each record says what it rests on."""
@@ -178,7 +177,8 @@ class ClusterBooks(AnyBooks):
     @contextmanager
     def open_facts(self) -> Iterator[Partitions]:
         """Be the facts' writer while the block runs: whoever was it before is fenced. Raises: LogFault."""
-        self._check_topics()
+        # Who ingests need not know that there are ledger logs.
+        self._check_topics(self.topics.facts)
         self.parameters()
         with self._open_facts() as (logs, writer):
             yield Partitions(logs, self._cache and self._cache / "facts", writer.commit)
@@ -199,7 +199,7 @@ class ClusterBooks(AnyBooks):
     def stages(self, only: str | None = None) -> Iterator[Stages]:
         """Be the ledger's writer while the block settles: whoever was it before is fenced. Raises: LogFault."""
         assert only == SETTLE, "projecting is the workers'"
-        self._check_topics()
+        self.check_ends()
         self.parameters()
         with ExitStack() as stack:
             (*lanes, hub), writer = stack.enter_context(self._open_ledgers())
@@ -273,4 +273,6 @@ def brokers_of(kafka: KafkaSettings) -> Brokers:
         }
     if kafka.ca_file is not None:
         options["ssl_cafile"] = str(kafka.ca_file)
+    if kafka.cert_file is not None:
+        options |= dict.fromkeys(("ssl_certfile", "ssl_keyfile"), str(kafka.cert_file))
     return Brokers(kafka.servers, options)

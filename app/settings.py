@@ -77,6 +77,9 @@ class KafkaSettings(_Section):
     ca_file: Path | None = Field(
         default=None, description="Certificates that sign the brokers'; without it those of the system."
     )
+    cert_file: Path | None = Field(
+        default=None, description="Our own certificate and its key, to show with protocol `SSL` in place of a password."
+    )
 
     @field_validator("servers")
     @classmethod
@@ -93,6 +96,8 @@ class KafkaSettings(_Section):
             raise ValueError("user and password belong to a SASL_… security_protocol, and it needs both")
         if self.ca_file is not None and not self.security_protocol.endswith("SSL"):
             raise ValueError("ca_file belongs to a security_protocol that ends in SSL")
+        if self.cert_file is not None and self.security_protocol != "SSL":
+            raise ValueError("cert_file belongs to the security_protocol SSL")
         return self
 
 
