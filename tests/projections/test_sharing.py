@@ -1,5 +1,7 @@
 """Several projectors on one PostgreSQL database: what each loses, regains and must not write."""
 
+import threading
+
 import pytest
 from sqlalchemy import Engine, select, text
 
@@ -64,6 +66,26 @@ def test_projectors_that_share_the_logs_write_what_one_writes(opened: Opened) ->
         if not hand_over(projectors[turn % len(projectors)], log, 5) and turn > 200:
             break
 
+    assert digests(opened()) == expected(desk)
+
+
+def test_projectors_that_meet_the_same_accounts_at_once_agree_on_their_ids(opened: Opened) -> None:
+    desk = desk_of(lanes=3)
+    failed = list[BaseException]()
+
+    def follow(log: MemoryLog, engine: Engine) -> None:
+        try:
+            hand_over(Projector(engine), log)
+        except BaseException as fault:  # noqa: BLE001
+            failed.append(fault)
+
+    threads = [threading.Thread(target=follow, args=(log, opened(writable=True))) for log in logs_of(desk)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert failed == []
     assert digests(opened()) == expected(desk)
 
 
