@@ -93,7 +93,7 @@ class Projector:
                 head.load(connection)
                 self._heads[log] = head
         self._positions |= positions
-        return min(positions.values())
+        return int(min(positions.values()))
 
     def drop(self, log: str) -> None:
         """Forget a log: it is somebody else's, or is to be taken up anew."""
@@ -114,35 +114,44 @@ class Projector:
     # --- folding what is handed over ---
 
     def fold(self, log: str, records: Sequence[Record]) -> int:
-        """Fold records of one log, in order, head and history; return how many events were new.
+        """Fold records of one log, in order, into the head, or dead letters; return how many events were new.
 
         What the tables have is dropped. Once the tables hold what the hub's last record rests on, its accounts'
         floors are asserted. After any exception the log must be taken up anew.
 
         Raises: ProjectionMoved, LedgerInvariantBroken.
         """
-        names = [log] if log.startswith(_FACTS) else [log, history_of(log)]
-        position = min(self._position(name) for name in names)
+        rest = self._follow(log, records)
+        for part in cut_records(rest):
+            if log.startswith(_FACTS):
+                self._write_facts(log, part)
+                continue
+            batch = Batch(log, part)
+            basis = part[-1].header.basis
+            self._heads[log].basis = {other.log: other.end for other in basis if "/" not in other.log}
+            self._write_head(batch)
+            batch.forget()
+        return sum(record.header.count for record in rest)
+
+    def fold_history(self, log: str, records: Sequence[Record]) -> int:
+        """As `fold`, into the history of a ledger log, which is never ahead of its head."""
+        rest = self._follow(history_of(log), records)
+        assert not rest or rest[-1].end <= self._position(log), f"{log}: history would be ahead of the head"
+        for part in cut_records(rest):
+            batch = Batch(log, part)
+            self._write_history(batch)
+            batch.forget()
+        return sum(record.header.count for record in rest)
+
+    def _follow(self, name: str, records: Sequence[Record]) -> list[Record]:
+        """Return the records that are behind a checkpoint. Raises: LedgerInvariantBroken."""
+        position = self._position(name)
         rest = [record for record in records if record.end > position]
         for record in rest:
             if record.sequence != position:
-                raise LedgerInvariantBroken(f"{log}: a record at {record.sequence} does not follow {position}")
+                raise LedgerInvariantBroken(f"{name}: a record at {record.sequence} does not follow {position}")
             position = record.end
-        if log.startswith(_FACTS):
-            for part in cut_records(rest):
-                self._write_facts(log, part)
-        else:
-            for part in cut_records(rest, self._position(log)):
-                self._fold(Batch(log, part))
-        return sum(record.header.count for record in rest)
-
-    def _fold(self, batch: Batch) -> None:
-        if batch.end > self._position(batch.log):
-            basis = batch.headers[-1].basis
-            self._heads[batch.log].basis = {other.log: other.end for other in basis if "/" not in other.log}
-            self._write_head(batch)
-        self._write_history(batch)
-        batch.forget()
+        return rest
 
     # --- following logs that are read here ---
 

@@ -37,7 +37,12 @@ def hand_over(projector: Projector, log: MemoryLog, limit: int | None = None) ->
     """Do as a consumer does: take the log up, and fold what comes, a few records at a time."""
     start = projector.take_up(log.name)
     records = [record for record in log.records if record.end > start][:limit]
-    return sum(projector.fold(log.name, records[n : n + 3]) for n in range(0, len(records), 3))
+    folded = 0
+    for part in (records[n : n + 3] for n in range(0, len(records), 3)):
+        folded += projector.fold(log.name, part)
+        if not log.name.startswith("facts/"):
+            projector.fold_history(log.name, part)
+    return folded
 
 
 def logs_of(desk: Desk) -> list[MemoryLog]:
@@ -99,6 +104,8 @@ def test_replayed_records_are_dropped_and_a_gap_is_no_batch(opened: Opened) -> N
     assert projector.fold(lane.name, lane.records[:4]) == events
     assert projector.fold(lane.name, lane.records[:4]) == 0
     assert projector.fold(lane.name, lane.records[2:5]) == lane.records[4].header.count
+    assert projector.fold_history(lane.name, lane.records[:5]) == events + lane.records[4].header.count
+    assert projector.fold_history(lane.name, lane.records[:5]) == 0
     assert projector.positions() == dict.fromkeys((lane.name, history_of(lane.name)), lane.records[4].end)
     with pytest.raises(LedgerInvariantBroken, match=r"lane-0: a record at .* does not follow"):
         projector.fold(lane.name, lane.records[6:])
@@ -110,7 +117,7 @@ def test_projector_that_lost_a_log_writes_nothing_and_takes_it_up_anew(opened: O
     first, second = Projector(opened(writable=True)), Projector(opened(writable=True))
     for projector in (first, second):
         projector.take_up(lane.name)
-    second.fold(lane.name, lane.records[:3])
+    hand_over(second, lane, 3)
     before = digests(opened())
 
     with pytest.raises(ProjectionMoved, match="lane-0: the checkpoint is no longer at 0"):
@@ -123,6 +130,16 @@ def test_projector_that_lost_a_log_writes_nothing_and_takes_it_up_anew(opened: O
     assert first.fold(lane.name, lane.records) > 0
 
 
+def test_history_is_never_ahead_of_the_head(opened: Opened) -> None:
+    lane = desk_of().lanes[0]
+    projector = Projector(opened(writable=True))
+    projector.take_up(lane.name)
+    projector.fold(lane.name, lane.records[:2])
+
+    with pytest.raises(AssertionError, match="lane-0: history would be ahead of the head"):
+        projector.fold_history(lane.name, lane.records[:3])
+
+
 def test_history_that_stopped_behind_the_head_goes_on(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     desk = desk_of()
     lane = desk.lanes[0]
@@ -131,7 +148,7 @@ def test_history_that_stopped_behind_the_head_goes_on(opened: Opened, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr("projections.project.upsert_rows", None)
         with pytest.raises(TypeError):
-            projector.fold(lane.name, lane.records[:3])
+            hand_over(projector, lane, 3)
 
     assert projector.take_up(lane.name) == 0
     assert projector.positions() == {lane.name: lane.records[2].end}
