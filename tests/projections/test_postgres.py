@@ -1,6 +1,7 @@
 """Projections on PostgreSQL: the schema, and the same rows and answers as in SQLite."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,16 @@ def test_migrations_lead_to_the_same_tables_as_in_sqlite(opened: Opened) -> None
         assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
         assert set(inspect(connection).get_table_names()) == {*METADATA.tables, "alembic_version"}
         assert connection.execute(text("select version_num from alembic_version")).scalars().all() == [REVISION]
+
+
+def test_processes_that_migrate_at_once_do_it_once(database: str) -> None:
+    engines = [open_postgres(database, writable=True) for _ in range(3)]
+    with ThreadPoolExecutor(len(engines)) as pool:
+        list(pool.map(lambda engine: migrate(engine, MIGRATIONS), engines))
+    with engines[0].connect() as connection:
+        assert set(inspect(connection).get_table_names()) == {*METADATA.tables, "alembic_version"}
+    for engine in engines:
+        engine.dispose()
 
 
 def test_reader_is_told_what_to_do_where_there_are_no_tables_or_other_ones(database: str, opened: Opened) -> None:

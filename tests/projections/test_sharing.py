@@ -4,6 +4,7 @@ import threading
 
 import pytest
 from sqlalchemy import Engine, select, text
+from sqlalchemy.exc import DBAPIError
 
 from events.decisions import (
     AllocatedLine,
@@ -22,7 +23,7 @@ from projections import partitions
 from projections.digest import digest_of_tables
 from projections.position import history_of
 from projections.project import ProjectionMoved, Projector
-from projections.tables import history
+from projections.tables import checkpoint, history
 from tests.projections.conftest import Opened
 from tests.projections.story import Story, at
 from tests.settlement.desk import Desk, MemoryLog, settled, tables_of
@@ -74,6 +75,7 @@ def test_projectors_that_share_the_logs_write_what_one_writes(opened: Opened) ->
     assert digests(opened()) == expected(desk)
 
 
+@pytest.mark.slow
 def test_projectors_that_meet_the_same_accounts_at_once_agree_on_their_ids(opened: Opened) -> None:
     desk = desk_of(lanes=3)
     failed = list[BaseException]()
@@ -130,6 +132,70 @@ def test_projector_that_lost_a_log_writes_nothing_and_takes_it_up_anew(opened: O
     assert first.fold(lane.name, lane.records) > 0
 
 
+def test_who_takes_a_log_up_waits_for_the_batch_that_is_being_written(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lane = desk_of().lanes[0]
+    former, taken = Projector(opened(writable=True)), list[int]()
+    former.take_up(lane.name)
+    former.fold(lane.name, lane.records[:1])
+    written, go_on = threading.Event(), threading.Event()
+
+    def hold(moment: str) -> None:
+        if moment == "project.1-rows-written":
+            written.set()
+            assert go_on.wait(30)
+
+    monkeypatch.setattr("projections.project.reach", hold)
+    writing = threading.Thread(target=former.fold, args=(lane.name, lane.records[:3]))
+    writing.start()
+    assert written.wait(30)
+    engine = opened(writable=True)
+    taking = threading.Thread(target=lambda: taken.append(Projector(engine).take_up(lane.name)))
+    taking.start()
+    with opened().connect() as connection:
+        here = "from pg_stat_activity where datname = current_database()"
+        while not connection.execute(text(f"select count(*) {here} and wait_event_type = 'Lock'")).scalar_one():
+            connection.rollback()
+    assert taken == []
+    go_on.set()
+    for thread in (writing, taking):
+        thread.join()
+
+    # Of history nothing is written yet.
+    assert taken == [0]
+    with opened().connect() as connection:
+        assert connection.execute(select(checkpoint.c.position)).scalar_one() == lane.records[2].end
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["project.1-rows-written", "project.3-history-written"])
+def test_batch_whose_connection_is_lost_is_there_whole_or_not_at_all(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    desk = desk_of(1)
+    projector, breaks = Projector(opened(writable=True)), [3]
+
+    def lose(reached: str) -> None:
+        breaks[0] -= reached == moment
+        if breaks[0] == 0 and reached == moment:
+            with opened(writable=True).connect() as connection:
+                others = "from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+                connection.execute(text(f"select pg_terminate_backend(pid) {others}"))
+
+    monkeypatch.setattr("projections.project.reach", lose)
+    lost = 0
+    for log in logs_of(desk):
+        try:
+            hand_over(projector, log)
+        except DBAPIError:
+            lost += 1
+            hand_over(projector, log)
+
+    assert lost == 1
+    assert digests(opened()) == expected(desk)
+
+
 def test_history_is_never_ahead_of_the_head(opened: Opened) -> None:
     lane = desk_of().lanes[0]
     projector = Projector(opened(writable=True))
@@ -158,6 +224,7 @@ def test_history_that_stopped_behind_the_head_goes_on(opened: Opened, monkeypatc
     assert digests(opened()) == expected(desk)
 
 
+@pytest.mark.slow
 def test_partitions_of_history_are_made_as_they_are_needed(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(partitions, "SIZE", 16)
     desk = desk_of()
