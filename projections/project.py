@@ -136,6 +136,7 @@ class Projector:
     def fold_history(self, log: str, records: Sequence[Record]) -> int:
         """As `fold`, into the history of a ledger log, which is never ahead of its head."""
         rest = self._follow(history_of(log), records)
+        assert not rest or rest[-1].end <= self._position(log), f"{log}: history would be ahead of the head"
         for part in cut_records(rest):
             batch = Batch(log, part)
             self._write_history(batch)
