@@ -20,6 +20,7 @@ from projections.project import Projector
 from settlement.commit import find_unfounded
 from settlement.output import Output
 from settlement.settle import HubSettler, LaneSettler, Settlement
+from settlement.snapshot import AT_REST, Snapshots
 
 __all__ = ["PROJECT", "SETTLE", "Progress", "Projecting", "Settling", "Stages", "tell_cut"]
 
@@ -46,11 +47,18 @@ class Settling:
     """Lanes and hub of one folder, kept open so that each run goes on where the last ended."""
 
     def __init__(
-        self, facts: Sequence[FileLog], lanes: Sequence[FileLog], hub: FileLog, synced: Path, cache: Path
+        self,
+        facts: Sequence[FileLog],
+        lanes: Sequence[FileLog],
+        hub: FileLog,
+        synced: Path,
+        cache: Path,
+        *,
+        from_start: bool = False,
     ) -> None:
-        """Take the facts' partitions, the hub's last, and the ledger logs, opened for writing and so checked whole.
+        """Take the facts' partitions, the hub's last, and the ledger logs, opened for writing.
 
-        In the folder `cache` settlers keep what is too large for memory, while they run.
+        In the folder `cache` settlers keep what is too large for memory, and snapshots: `from_start` throws those away.
         """
         self._facts, self._ledgers, self._synced = facts, [*lanes, hub], synced
         tell_cut(*self._ledgers)
@@ -58,18 +66,29 @@ class Settling:
         self._grounds = [_Ground(log) for log in facts]
         # A settler reads facts, and does nothing else with them.
         *partitions, hubs = [cast(Log, ground) for ground in self._grounds]
+        snapshots = Snapshots(cache, [*facts, *self._ledgers])
+        if from_start:
+            snapshots.forget()
+        states = snapshots.load()
         self._settlement = Settlement(
             [
-                LaneSettler(number, len(lanes), partition, hub, Output(lane, now), cache / lane.name)
+                LaneSettler(
+                    number, len(lanes), partition, hub, Output(lane, now), cache / lane.name, states.get(lane.name)
+                )
                 for number, (partition, lane) in enumerate(zip(partitions, lanes, strict=True))
             ],
-            HubSettler(hubs, lanes, Output(hub, now)),
+            HubSettler(hubs, lanes, Output(hub, now), cache / hub.name, states.get(hub.name)),
             self._commit,
+            snapshots,
         )
 
     def run(self, on_record: Progress | None = None) -> int:
         """Settle and commit all that is there; return how many decisions were taken. Raises: DecisionsDiffer."""
         return self._settlement.run(on_record=on_record)
+
+    def rest(self) -> None:
+        """Write a snapshot, where it spares the next start much: all that was run is committed."""
+        self._settlement.snapshot(AT_REST)
 
     def _recover(self) -> None:
         """Cut back what a crash between two commits left without its ground."""

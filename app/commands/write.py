@@ -161,13 +161,17 @@ def _report(total: Receipt, source: str, as_json: bool, strict: bool) -> None:
     callback=instant,
     help="Mark all streams up to TIME first: closes the epochs before it.",
 )
+@click.option("--from-start", is_flag=True, help="Decide everything again, from no snapshot.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def run(books: Books, once: bool, only: str | None, close_until: int | None, as_json: bool) -> None:
+def run(books: Books, once: bool, only: str | None, close_until: int | None, from_start: bool, as_json: bool) -> None:
     """Settle what was reported, and project it; go on until stopped.
 
     Asked to stop (SIGINT, SIGTERM), it first takes what is there. What is projected is what was committed: balances at
     once, histories and jobs' totals behind them while there is nothing else to do. With `--only project` stopping
     leaves those for the next time.
+
+    It starts from the last snapshot of its own, where that is sound, and decides again only what lies behind it. Those
+    lie in the folder `cache`, which may be deleted; `--from-start` throws them away.
 
     \b
     $ omnisync run --once --data B
@@ -177,11 +181,13 @@ def run(books: Books, once: bool, only: str | None, close_until: int | None, as_
         if only == PROJECT:
             raise click.UsageError("--close-until is for those who settle")
         _mark_all(books, close_until)
+    if from_start and only == PROJECT:
+        raise click.UsageError("--from-start is for those who settle")
     if once:
-        with books.stages(only) as stages:
+        with books.stages(only, from_start=from_start) as stages:
             decided, folded = _run_shown(stages, history=True)
     else:
-        with heed_signals() as stopping, books.stages(only) as stages:
+        with heed_signals() as stopping, books.stages(only, from_start=from_start) as stages:
             say(f"{'projecting' if only == PROJECT else 'settling'}; stop with Ctrl-C")
             first = _run_shown(stages, history=False)
             then = _follow(stages, stopping, behind=first[1])
