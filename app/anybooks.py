@@ -101,8 +101,11 @@ class AnyBooks(ABC):
             return ingest_whole(chunks, source, partitions, now)
 
     @abstractmethod
-    def stages(self, only: str | None = None) -> AbstractContextManager[Stages]:
-        """Hold both stages, or one, while the block settles and projects. Raises: LogFault, LedgerInvariantBroken."""
+    def stages(self, only: str | None = None, *, from_start: bool = False) -> AbstractContextManager[Stages]:
+        """Hold both stages, or one, while the block settles and projects; `from_start`: from no snapshot.
+
+        Raises: LogFault, LedgerInvariantBroken.
+        """
 
     # --- projections ---
 

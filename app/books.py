@@ -5,6 +5,7 @@ ledger/lane-0/*.log … ledger/hub/*.log                    the truth, decided
 ledger/synced                                             how far that is durable together
 projections.sqlite                                        derived; delete it and `rebuild`
 segments/lane-0/*.seg … segments/hub/*.seg                derived; delete them and `seal`
+cache                                                     derived; delete it: keys, frontiers of logs, snapshots
 facts.lock  ledger.lock  projections.lock  segments.lock  one writer each; readers need none
 """
 
@@ -59,7 +60,7 @@ class Books(AnyBooks):
 
     def facts(self, name: str, *, writable: bool = False) -> FileLog:
         """Open a partition of the facts, such as `facts/0` or `facts/hub`."""
-        return FileLog(self.folder / name, name, writable=writable)
+        return FileLog(self.folder / name, name, writable=writable, frontier=self._frontier(name))
 
     def partitions(self, *, writable: bool = False) -> list[FileLog]:
         """Open all partitions of the facts, the hub's last."""
@@ -67,7 +68,7 @@ class Books(AnyBooks):
 
     def lane(self, number: int = 0, *, writable: bool = False) -> FileLog:
         """Open a lane's ledger log."""
-        return FileLog(self.folder / "ledger" / f"lane-{number}", f"lane-{number}", writable=writable, sync_each=False)
+        return self._ledger(f"lane-{number}", writable)
 
     def lanes(self, *, writable: bool = False) -> list[FileLog]:
         """Open all lanes' ledger logs, in order."""
@@ -75,7 +76,15 @@ class Books(AnyBooks):
 
     def hub(self, *, writable: bool = False) -> FileLog:
         """Open the hub's ledger log."""
-        return FileLog(self.folder / "ledger" / "hub", "hub", writable=writable, sync_each=False)
+        return self._ledger("hub", writable)
+
+    def _ledger(self, name: str, writable: bool) -> FileLog:
+        folder, frontier = self.folder / "ledger" / name, self._frontier(name)
+        return FileLog(folder, name, writable=writable, sync_each=False, frontier=frontier)
+
+    def _frontier(self, name: str) -> Path:
+        """The file in which a log's writer keeps how far it was checked."""
+        return self.folder / "cache" / "frontiers" / name
 
     def ledgers(self, *, writable: bool = False) -> list[FileLog]:
         """Open all ledger logs, the hub's first: what it allocates is what others spend."""
@@ -142,9 +151,10 @@ class Books(AnyBooks):
                     log.close()
 
     @contextmanager
-    def stages(self, only: str | None = None) -> Iterator[Stages]:
+    def stages(self, only: str | None = None, *, from_start: bool = False) -> Iterator[Stages]:
         """Hold the locks of both stages, or of one, while the block settles and projects.
 
+        With `from_start` everything is decided again, from no snapshot.
         Raises: LogBusy, LogDamaged, LedgerInvariantBroken.
         """
         self.parameters()
@@ -158,12 +168,15 @@ class Books(AnyBooks):
             if only != PROJECT:
                 facts, lanes, hub = self.partitions(), self.lanes(writable=True), self.hub(writable=True)
                 commits = Commits(facts, [*lanes, hub], self.synced)
-                settling = Settling(facts, lanes, hub, commits.commit, self.folder / "cache" / "ledger")
+                cache = self.folder / "cache" / "ledger"
+                settling = Settling(facts, lanes, hub, commits.commit, cache, from_start=from_start)
                 stack.callback(settling.close)
             if only != SETTLE:
                 projecting = self._projecting(self.engine(writable=True))
                 stack.callback(projecting.close)
             yield Stages(settling, projecting)
+            if settling is not None:
+                settling.rest()
 
     def settlers(self) -> AbstractContextManager[Stages]:
         """Hold both stages. Raises: LogBusy, LogDamaged, LedgerInvariantBroken."""

@@ -196,7 +196,7 @@ class ClusterBooks(AnyBooks):
         return Inbox(self.brokers, self.topics.inbox, f"{self._prefix}.ingest")
 
     @contextmanager
-    def stages(self, only: str | None = None) -> Iterator[Stages]:
+    def stages(self, only: str | None = None, *, from_start: bool = False) -> Iterator[Stages]:
         """Be the ledger's writer while the block settles: whoever was it before is fenced. Raises: LogFault."""
         assert only == SETTLE, "projecting is the workers'"
         self.check_ends()
@@ -205,7 +205,9 @@ class ClusterBooks(AnyBooks):
             (*lanes, hub), writer = stack.enter_context(self._open_ledgers())
             facts = [stack.enter_context(closing(log)) for log in self.partitions()]
             cache = self._cache and self._cache / "ledger"
-            yield Stages(Settling(facts, lanes, hub, lambda _: writer.commit(), cache), None)
+            settling = Settling(facts, lanes, hub, lambda _: writer.commit(), cache, from_start=from_start)
+            yield Stages(settling, None)
+            settling.rest()
 
     # --- projections ---
 

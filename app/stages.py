@@ -16,6 +16,7 @@ from events.record import Record
 from projections.project import Projector
 from settlement.output import Output
 from settlement.settle import HubSettler, LaneSettler, Settlement
+from settlement.snapshot import AT_REST, Snapshots
 
 __all__ = ["PROJECT", "SETTLE", "Progress", "Projecting", "Settling", "Stages", "Watch"]
 
@@ -89,24 +90,34 @@ class Settling:
         hub: Log,
         commit: Callable[[Mapping[str, int]], None],
         cache: Path | None,
+        *,
+        from_start: bool = False,
     ) -> None:
         """Take the facts' partitions, the hub's last, and the ledger logs, opened for writing and so checked.
 
         `commit` makes durable what the ledger logs hold, and is told how much of each partition that rests on. In the
-        folder `cache` settlers keep what is too large for memory, while they run.
+        folder `cache` settlers keep what is too large for memory, and snapshots: `from_start` throws those away.
         """
         self._ledgers, self._commit_all = [*lanes, hub], commit
         self._grounds = [_Ground(log) for log in facts]
         # A settler reads facts, and does nothing else with them.
         *partitions, hubs = [cast(Log, ground) for ground in self._grounds]
         self._outputs = [Output(log, now) for log in self._ledgers]
+        snapshots = None if cache is None else Snapshots(cache, [*facts, *self._ledgers])
+        if snapshots and from_start:
+            snapshots.forget()
+        states = snapshots.load() if snapshots else {}
+        folders = [cache and cache / log.name for log in self._ledgers]
         self._settlement = Settlement(
             [
-                LaneSettler(number, len(lanes), partition, hub, output, cache and cache / output.log.name)
-                for number, (partition, output) in enumerate(zip(partitions, self._outputs[:-1], strict=True))
+                LaneSettler(number, len(lanes), partition, hub, output, folder, states.get(output.log.name))
+                for number, (partition, output, folder) in enumerate(
+                    zip(partitions, self._outputs, folders, strict=False)
+                )
             ],
-            HubSettler(hubs, lanes, self._outputs[-1]),
+            HubSettler(hubs, lanes, self._outputs[-1], folders[-1], states.get(hub.name)),
             self._commit,
+            snapshots,
         )
         self.watch: Watch = _Nobody()
         self._appended, self._began = 0, elapsed()
@@ -115,6 +126,10 @@ class Settling:
         """Settle and commit all that is there; return how many decisions were taken. Raises: DecisionsDiffer."""
         self._began = elapsed()
         return self._settlement.run(on_record=_Lap(lambda facts, _seconds: self.watch.read(facts), on_record))
+
+    def rest(self) -> None:
+        """Write a snapshot, where it spares the next start much: all that was run is committed."""
+        self._settlement.snapshot(AT_REST)
 
     def _commit(self) -> None:
         decided = elapsed()

@@ -11,7 +11,9 @@ damage and not as the end of the file. Holds:
 - logs that are made durable together (`sync_each=False`) are synced by `sync`, and cut back by whoever knows how far
   that had come (see `app.synced`).
 - a reader beside the writer sees whole frames only, and stops before one that is still being written.
-- a record's root is checked against all leaves before it when the log is opened for writing, and by `root`.
+- a record's root is checked against all leaves before it by `root`, and when the log is opened for writing. There a
+  kept frontier (see `events.frontier`) stands for what lies before it: of that neither hash nor crc32 is looked at
+  again, so that damage before a frontier is named by whoever reads the place, and by `verify`.
 """
 
 import errno
@@ -25,6 +27,7 @@ from zlib import crc32
 
 import msgspec
 
+from events.frontier import Frontier, keep_frontier, kept_frontier
 from events.hashing import Digests
 from events.killpoints import reach
 from events.log import LogBusy, LogDamaged, LogFault, LogFull
@@ -38,6 +41,9 @@ FRAME_BYTES = len(b"record 0000000000 00000000 00000000\n")
 SEGMENT_BYTES_MAX = 256 * 1024 * 1024
 # So much of what a writer has appended it still has at hand, for readers in the same process.
 RECENT_BYTES_MAX = 32 * 1024 * 1024
+# The frontier is kept after so many leaves, about a tenth of a second of hashing; after fewer when the log is closed.
+KEPT_AFTER = 200_000
+KEPT_AT_CLOSE = 20_000
 _DIGIT = "[0-9]"
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -61,8 +67,12 @@ class FileLog:
         writable: bool = False,
         sync_each: bool = True,
         segment_bytes_max: int = SEGMENT_BYTES_MAX,
+        frontier: Path | None = None,
     ) -> None:
-        """Open; where writable, check the whole log and cut a torn tail. Raises: LogDamaged."""
+        """Open; where writable, check the log and cut a torn tail. Raises: LogDamaged.
+
+        `frontier` is the file in which a writer keeps how far it was checked; without one it is checked whole.
+        """
         self.name = name
         self.cut_bytes = 0
         self._folder = folder
@@ -76,6 +86,11 @@ class FileLog:
         # The last records that were appended, by where they begin, each with the cursor behind it.
         self._recent: dict[int, tuple[Record, _Cursor]] = {}
         self._recent_bytes = 0
+        # Where the last record begins that was checked.
+        self._last = _Cursor(0, None, 0)
+        self._frontier = frontier
+        self._kept = 0
+        self._take_up()
         if writable:
             folder.mkdir(parents=True, exist_ok=True)
             self._check()
@@ -100,8 +115,11 @@ class FileLog:
         self._write(frame(data), data, record.sequence)
         self._tree = tree
         cursor = self._checked
+        self._last = cursor
         self._checked = cursor._replace(position=record.end, offset=cursor.offset + FRAME_BYTES + len(data))
         self._remember(record)
+        if self._sync_each:
+            self._keep(KEPT_AFTER)
         return record
 
     def read(self, position: int = 0) -> Iterator[Record]:
@@ -112,7 +130,8 @@ class FileLog:
             position = record.end
         if self._recent and position >= self._checked.position:
             return
-        cursor = self._seen if self._seen.position <= position else _Cursor(0, None, 0)
+        known = [cursor for cursor in (self._seen, self._last) if cursor.position <= position]
+        cursor = max(known, key=lambda cursor: cursor.position, default=_Cursor(0, None, 0))
         if cursor.path is None:
             cursor = self._segment_before(position)
         for record, after in self._scan(cursor):
@@ -154,6 +173,8 @@ class FileLog:
 
     def close(self) -> None:
         """Give back the file."""
+        if not self._faulted:
+            self._keep(KEPT_AT_CLOSE)
         if self._file is not None:
             os.close(self._file)
             self._file = None
@@ -164,6 +185,7 @@ class FileLog:
         try:
             if self._file is not None:
                 os.fsync(self._file)
+                self._keep(KEPT_AFTER)
             else:
                 # The writer is another process, and may not have synced yet.
                 for path in self._segments()[-1:]:
@@ -175,7 +197,7 @@ class FileLog:
     def cut_back(self, position: int) -> None:
         """Forget the records behind `position`, which is a record's end: nobody has built on them."""
         assert self._writable
-        place = _Cursor(0, None, 0)
+        place = self._segment_before(position - 1)
         for record, after in self._scan(place):
             if record.end > position:
                 break
@@ -191,9 +213,48 @@ class FileLog:
             self._file = None
         self._tree = Tree()
         self._recent, self._recent_bytes = {}, 0
-        self._checked = self._seen = _Cursor(0, None, 0)
+        self._checked = self._seen = self._last = _Cursor(0, None, 0)
+        self._take_up()
         self._check()
         self._open_tail()
+
+    # --- the frontier ---
+
+    def _keep(self, least: int) -> None:
+        """Keep how far the log was checked, where that is so much further than it was."""
+        checked, tree = self._checked, self._tree
+        if self._frontier is None or not self._writable or tree.size - self._kept < least:
+            return
+        # At the beginning of a file no record ends.
+        if checked.path is None or checked.path != self._last.path:
+            return
+        self._kept = tree.size
+        last = self._last
+        keep_frontier(self._frontier, Frontier.of(tree, last.position, checked.path.name, last.offset, checked.offset))
+
+    def _take_up(self) -> None:
+        """Know where the log was checked up to, if the record that ends there says the same; a writer stands there.
+
+        A reader who is asked for the root checks the whole log.
+        """
+        self._kept = 0
+        if self._frontier is None:
+            return
+        kept = kept_frontier(self._frontier)
+        tree = None if kept is None else kept.tree()
+        if kept is None or tree is None:
+            return
+        try:
+            path = self._folder / kept.file
+            record = self.read_at(path, kept.begins, kept.sequence)
+        except (OSError, LogDamaged):
+            # What is damaged there is named by the check of the whole log.
+            return
+        if record is not None and (record.end, record.header.root) == (kept.size, tree.root().hex()):
+            self._last = _Cursor(kept.sequence, path, kept.begins)
+            if self._writable:
+                self._tree, self._kept = tree, tree.size
+                self._checked = _Cursor(kept.size, path, kept.ends)
 
     # --- writing ---
 
@@ -283,11 +344,11 @@ class FileLog:
         """Go on with the tree to the last whole record, comparing each root."""
         for record, after in self._scan(self._checked):
             self._tree.extend(record.leaves())
+            begins = self._checked.offset if after.path == self._checked.path else 0
             if self._tree.root().hex() != record.header.root:
                 assert after.path is not None
-                begins_at = self._checked.offset if after.path == self._checked.path else 0
-                raise LogDamaged(self.name, after.path.name, begins_at, record.sequence, "root differs")
-            self._checked = after
+                raise LogDamaged(self.name, after.path.name, begins, record.sequence, "root differs")
+            self._checked, self._last = after, _Cursor(record.sequence, after.path, begins)
 
     def _scan(self, cursor: _Cursor) -> Iterator[tuple[Record, _Cursor]]:
         """Yield records from a cursor on, each with the cursor behind it; stop before a short last frame."""

@@ -23,7 +23,7 @@ import msgspec
 from kafka import KafkaProducer
 
 from events.brokers import Brokers, connect, kafka_faults
-from events.frontier import keep_frontier, kept_frontier
+from events.frontier import Frontier, keep_frontier, kept_frontier
 from events.hashing import Digests
 from events.killpoints import reach
 from events.log import LogDamaged, LogFault
@@ -179,6 +179,8 @@ class KafkaLog:
         self._sync_each = sync_each
         self._tree = Tree()
         self._checked = self._seen = _Cursor(0, 0)
+        # Where the last record begins that was checked or committed.
+        self._last = 0
         # The last records that were appended, among them all that are not committed yet.
         self._recent: list[Record] = []
         self._recent_bytes = self._behind_kept = 0
@@ -268,7 +270,7 @@ class KafkaLog:
         if self._closed or offset is None:
             return
         self._partition.wait_until_committed(offset + 1)
-        self._checked = _Cursor(self._tree.size, offset + 1)
+        self._checked, self._last = _Cursor(self._tree.size, offset + 1), self._recent[-1].sequence
         if self._behind_kept >= KEEP_BYTES:
             self._keep()
         if self._recent_bytes > RECENT_BYTES_MAX:
@@ -299,20 +301,24 @@ class KafkaLog:
     def _restore(self) -> None:
         """Go on from the frontier that was kept, if it is this log's."""
         frontier = None if self._kept is None else kept_frontier(self._kept)
-        if frontier is None or self._partition.begin() > 0 or frontier.offset >= self._partition.end():
+        tree = None if frontier is None else frontier.tree()
+        if frontier is None or tree is None:
             return
-        messages, _ = self._partition.fetch(frontier.offset, 1)
-        tree = frontier.tree()
+        if self._partition.begin() > 0 or frontier.begins >= self._partition.end():
+            return
+        messages, _ = self._partition.fetch(frontier.begins, 1)
         for offset, value in messages:
             record = self._unpack(value, offset, None)
             if (record.end, record.header.root) == (tree.size, tree.root().hex()):
                 self._tree = tree
                 self._checked = self._seen = _Cursor(tree.size, offset + 1)
+                self._last = record.sequence
 
     def _keep(self) -> None:
         """Keep the frontier at the last record that was checked or committed."""
         if self._kept is not None and self._writer is not None and self._checked.position == self._tree.size > 0:
-            keep_frontier(self._kept, self._tree, self._checked.offset - 1)
+            offset = self._checked.offset
+            keep_frontier(self._kept, Frontier.of(self._tree, self._last, self._partition.name, offset - 1, offset))
             self._behind_kept = 0
 
     # --- reading ---
@@ -323,7 +329,7 @@ class KafkaLog:
             self._tree.extend(record.leaves())
             if self._tree.root().hex() != record.header.root:
                 raise self._damaged(after.offset - 1, record.sequence, "root differs")
-            self._checked = after
+            self._checked, self._last = after, record.sequence
 
     def _find(self, position: int) -> _Cursor:
         """Stand at a record that begins at or before `position`, and not far before it."""

@@ -42,7 +42,7 @@ _HAS_REVISION = {
 }
 _MEND = {
     "sqlite": "`omnisync run --once` brings them up and folds the logs again",
-    "postgresql": "`omnisync migrate` brings them up, and who projects folds the logs again",
+    "postgresql": "`omnisync run --only project`, as their owner, brings them up and folds the logs again",
 }
 _ALONE = text("SELECT pg_advisory_xact_lock(hashtext('omnisync migrate'))")
 

@@ -83,16 +83,17 @@ class Intake:
             known[key] = self.take_in(verdict.fact, key, position)
         return verdict
 
-    def runs(self, heads: Heads, known: Known) -> Iterator[Run | int]:
+    def runs(self, heads: Heads, known: Known, start: int = 0) -> Iterator[Run | int]:
         """Part a batch into runs of lines that are accepted, to be taken in, and lines that must be judged one by one.
 
         `known` gets what those need to know. It goes on only when what it has yielded was taken in, since marks count
-        for what follows them.
+        for what follows them. Where the lines before `start` were taken in before, the last of them alone, the rest
+        is parted as if they had just been: a key that stands twice in a batch is judged alone each time.
         """
         found = self.keys.find_many(heads.keys)
         known.update(seen_before(heads, found))
         reach = partial(self._reach_between, heads)
-        for part in parts(heads.alone() | (found.at >= 0), reach):
+        for part in parts(heads.alone() | (found.at >= 0), reach, start):
             yield part if isinstance(part, int) else Run(part.start, part.stop, self._late(heads, part))
 
     def take_in_many(self, heads: Heads, start: int, end: int, positions: Integers) -> None:
@@ -190,13 +191,13 @@ class Intake:
         return seen
 
 
-def parts(alone: npt.NDArray[np.bool_], reach: Callable[[int, int], int]) -> Iterator[range | int]:
-    """Part lines into runs, none of them alone, and lines that are judged one by one.
+def parts(alone: npt.NDArray[np.bool_], reach: Callable[[int, int], int], start: int = 0) -> Iterator[range | int]:
+    """Part lines from `start` on into runs, none of them alone, and lines that are judged one by one.
 
     `reach` tells how far a run goes from a line on, given where it must end; it is asked when the run begins.
     """
-    at, count = 0, len(alone)
-    for stop in [*np.flatnonzero(alone).tolist(), count]:
+    at, count = start, len(alone)
+    for stop in [*(np.flatnonzero(alone[start:]) + start).tolist(), count]:
         while at < stop:
             end = reach(at, stop)
             if end - at < RUN_MIN:

@@ -6,6 +6,7 @@ bytes or so stay in memory:
 
     what a folder holds   = a cache, sealed as of a position: the keys of all facts below it, and no other
     opened                = the newest seal that checks, up to a given position; none: empty, as of position 0
+                            or one seal that is given, and no other
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -65,7 +66,7 @@ class _Runs:
 
     def __init__(self, words: int, folder: Path | None, memory_max: int) -> None:
         self.words = words
-        self._folder = folder
+        self.folder = folder
         self._memory_max = memory_max
         self.position = 0
         self._count = 0
@@ -92,8 +93,8 @@ class _Runs:
                     self._filter.add(piece)
         else:
             self._filter.add(rows)
-        if self._folder is not None and held >= self._memory_max:
-            self._spill(self._folder)
+        if self.folder is not None and held >= self._memory_max:
+            self._spill(self.folder)
 
     def find(self, halves: Words) -> Iterator[tuple[Indices, Words]]:
         """Yield the indices of digests that are here, with what is kept of each."""
@@ -112,32 +113,46 @@ class _Runs:
         """Tell of one digest whether a run may hold it."""
         return self._filter.passes_one(digest) or any(run.passes_one(digest) for run in self._files)
 
-    def seal(self, position: int, ground: str) -> None:
+    def seal(self, position: int, ground: str) -> Seal | None:
         """Put everything on disk, as of a position. Raises: OSError, ValueError where it goes back."""
         if position < self.position:
             raise ValueError(f"sealed as of {self.position}, not of {position}")
-        if self._folder is not None:
-            self._spill(self._folder)
-            names = tuple(run.name for run in self._files)
-            run_files.write_seal(self._folder, Seal(position, ground, self.words, names))
-            self._sweep(self._folder)
         self.position = position
+        if self.folder is None:
+            return None
+        self._spill(self.folder)
+        seal = Seal(position, ground, self.words, tuple(run.name for run in self._files))
+        run_files.write_seal(self.folder, seal)
+        self._sweep(self.folder)
+        return seal
+
+    def go_on(self, seal: Seal) -> None:
+        """Go on from a seal and no other; later ones are forgotten. Raises: OSError, RunDamaged."""
+        assert self.folder is not None
+        if seal.words != self.words or not self._adopt(self.folder, seal):
+            raise RunDamaged(f"{self.folder}: what was sealed as of {seal.position} is not there")
+        self.position = seal.position
+        for path in run_files.newest_seals(self.folder):
+            if path.name > run_files.seal_name(seal.position):
+                path.unlink()
+        run_files.write_seal(self.folder, seal)
+        self._sweep(self.folder)
 
     def open(self, until: int | None, is_ground: Ground | None) -> None:
         """Go on from the newest seal that checks. Raises: OSError."""
-        if self._folder is None:
+        if self.folder is None:
             return
-        self._folder.mkdir(parents=True, exist_ok=True)
-        for path in run_files.newest_seals(self._folder):
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for path in run_files.newest_seals(self.folder):
             seal = run_files.read_seal(path)
             if seal is None or seal.words != self.words or (until is not None and seal.position > until):
                 path.unlink()
-            elif (is_ground is None or is_ground(seal.position, seal.ground)) and self._adopt(self._folder, seal):
+            elif (is_ground is None or is_ground(seal.position, seal.ground)) and self._adopt(self.folder, seal):
                 self.position = seal.position
                 break
             else:
                 path.unlink()
-        self._sweep(self._folder)
+        self._sweep(self.folder)
 
     def _adopt(self, folder: Path, seal: Seal) -> bool:
         """Open the run files of a seal, if they all check."""
@@ -183,21 +198,31 @@ class KeyIndex:
         *,
         until: int | None = None,
         is_ground: Ground | None = None,
+        seal: Seal | None = None,
         recent_max: int = RECENT_MAX,
         memory_max: int = MEMORY_MAX,
     ) -> None:
         """Go on from what the folder holds, or begin empty: `position` says up to where the keys are known.
 
-        Of the folder no seal behind `until` counts, nor one whose position and ground `is_ground` denies.
+        Of the folder no seal behind `until` counts, nor one whose position and ground `is_ground` denies; and where a
+        `seal` is given no other. Raises: OSError; RunDamaged where that seal does not check.
         """
         self._recent_max = recent_max
         self._recent: dict[bytes, Seen] = {}
         self._runs = _Runs(5, folder, memory_max)
-        self._runs.open(until, is_ground)
+        if seal is None:
+            self._runs.open(until, is_ground)
+        else:
+            self._runs.go_on(seal)
 
     def __len__(self) -> int:
         """Count the keys."""
         return len(self._recent) + len(self._runs)
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder in which large runs lie."""
+        return self._runs.folder
 
     @property
     def position(self) -> int:
@@ -237,13 +262,13 @@ class KeyIndex:
             )
         )
 
-    def seal(self, position: int, ground: str = "") -> None:
+    def seal(self, position: int, ground: str = "") -> Seal | None:
         """Say that the keys are those of all facts below a position; a later process goes on from there.
 
-        `ground`: what they rest on, as the log's root. Without a folder nothing happens. Raises: OSError.
+        `ground`: what they rest on, as the log's root. Without a folder there is no seal. Raises: OSError.
         """
         self._sort_recent()
-        self._runs.seal(position, ground)
+        return self._runs.seal(position, ground)
 
     def _find_in_runs(self, keys: Digests) -> Found:
         halves = split(keys)
@@ -272,6 +297,7 @@ class KeySet:
         *,
         until: int | None = None,
         is_ground: Ground | None = None,
+        seal: Seal | None = None,
         recent_max: int = RECENT_MAX,
         memory_max: int = MEMORY_MAX,
     ) -> None:
@@ -279,11 +305,19 @@ class KeySet:
         self._recent_max = recent_max
         self._recent: set[bytes] = set()
         self._runs = _Runs(2, folder, memory_max)
-        self._runs.open(until, is_ground)
+        if seal is None:
+            self._runs.open(until, is_ground)
+        else:
+            self._runs.go_on(seal)
 
     def __len__(self) -> int:
         """Count the digests."""
         return len(self._recent) + len(self._runs)
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder in which large runs lie."""
+        return self._runs.folder
 
     @property
     def position(self) -> int:
@@ -313,10 +347,10 @@ class KeySet:
         halves = split(keys)
         self._runs.add(sort(halves[:, 0], halves[:, 1:]))
 
-    def seal(self, position: int, ground: str = "") -> None:
+    def seal(self, position: int, ground: str = "") -> Seal | None:
         """Say that the digests are those of all positions below this, as `KeyIndex.seal` does. Raises: OSError."""
         self._sort_recent()
-        self._runs.seal(position, ground)
+        return self._runs.seal(position, ground)
 
     def _in_runs(self, keys: Digests) -> Bits:
         halves = split(keys)

@@ -18,7 +18,7 @@ from events.record import Basis, Bodies, Record
 from ledger.errors import LedgerInvariantBroken
 from settlement.timekeeper import BEFORE_TIME
 
-__all__ = ["Decided", "DecisionsDiffer", "Output"]
+__all__ = ["Decided", "DecisionsDiffer", "Output", "Standpoint"]
 
 
 class DecisionsDiffer(LedgerInvariantBroken):
@@ -51,6 +51,16 @@ class Decided(NamedTuple):
         return Decided(data, np.concatenate(hashes) if hashes and len(hashes) == len(parts) else None)
 
 
+class Standpoint(NamedTuple):
+    """Where an output stands between two turns; `behind` says that its log's end was not met yet."""
+
+    end: int
+    network_time: int
+    behind: bool
+    basis: dict[str, Basis]
+    latest: dict[str, Basis]
+
+
 class Output:
     """Takes decisions in order; `writable` says whether new ones may be appended."""
 
@@ -71,7 +81,25 @@ class Output:
         self._pending: list[Decided] = []
         self._waiting = 0
         self._basis: dict[str, Basis] = {}
-        self._latest: dict[str, Basis] = {}
+        # Of each log that it rests on, the record that was read last.
+        self.latest: dict[str, Basis] = {}
+
+    def standpoint(self) -> Standpoint:
+        """Say where it stands; nothing waits."""
+        assert not self._pending
+        return Standpoint(self.end, self.network_time, self._behind, dict(self._basis), dict(self.latest))
+
+    def go_on(self, standpoint: Standpoint) -> None:
+        """Begin where one stood; what the log holds behind that is compared."""
+        self.end, self.network_time, self._behind = standpoint.end, standpoint.network_time, standpoint.behind
+        self._basis, self.latest = dict(standpoint.basis), dict(standpoint.latest)
+        self._held = self.log.read(self.end)
+        if not self.is_level():
+            self._behind = True
+
+    def is_level(self) -> bool:
+        """Tell whether all that the log holds was decided again."""
+        return self.end == self.log.end()
 
     def put(self, decided: Decided) -> None:
         """Take decisions. Raises: DecisionsDiffer."""
@@ -112,7 +140,7 @@ class Output:
     def rest_on(self, log: str, record: Record) -> None:
         """Widen what the next record rests on by a record of another log."""
         assert record.header.root is not None
-        self._latest[log] = Basis(log=log, start=record.sequence, end=record.end, root=record.header.root)
+        self.latest[log] = Basis(log=log, start=record.sequence, end=record.end, root=record.header.root)
         before = self._basis.get(log)
         start = record.sequence if before is None else before.start
         self._basis[log] = Basis(log=log, start=start, end=record.end, root=record.header.root)
@@ -149,7 +177,7 @@ class Output:
         self.appended += self._waiting
         self._pending, self._waiting = [], 0
         # What follows may still rest on the record that was read last, and on nothing before it.
-        self._basis = dict(self._latest)
+        self._basis = dict(self.latest)
 
     def finish(self, lacking: Sequence[str] = ()) -> None:
         """Assert that the log holds nothing that no fact led to. Raises: DecisionsDiffer.
@@ -166,7 +194,7 @@ class Output:
         """Stop comparing: the log's end is reached, and what is decided from here on is new."""
         if self._behind:
             self._behind = False
-            self._basis = dict(self._latest)
+            self._basis = dict(self.latest)
 
 
 def _short(line: bytes | None) -> str:

@@ -16,7 +16,7 @@ from ledger.parameters import parameters_from_json, parameters_hash, parameters_
 from settlement.intake import Intake
 from settlement.keys import KeyIndex
 
-__all__ = ["SEALED_AFTER", "open_intake", "seal_intake"]
+__all__ = ["SEALED_AFTER", "open_intake", "root_at", "seal_intake"]
 
 # So many facts are read again sooner than they are worth a file.
 SEALED_AFTER = 50_000
@@ -43,7 +43,7 @@ def open_intake(folder: Path | None, facts: Log) -> Intake:
             ground = grounds[position] = _decoder.decode(text)
         except msgspec.MsgspecError:
             return False
-        return _root_at(facts, position) == ground.root
+        return root_at(facts, position) == ground.root
 
     if folder is None:
         return Intake()
@@ -69,7 +69,7 @@ def seal_intake(intake: Intake, facts: Log) -> None:
         intake.keys.seal(end, encode_json(ground).decode())
 
 
-def _root_at(facts: Log, position: int) -> str | None:
-    """Return a log's root at a position; None where no record ends there."""
+def root_at(facts: Log, position: int) -> str | None:
+    """Return a log's root at a position; None where no record ends there. Raises: LogDamaged."""
     record = next(iter(facts.read(position - 1)), None)
     return record.header.root if record is not None and record.end == position else None

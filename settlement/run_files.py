@@ -26,6 +26,7 @@ __all__ = [
     "find_in_files",
     "newest_seals",
     "read_seal",
+    "seal_name",
     "sweep",
     "write_run",
     "write_seal",
@@ -198,10 +199,15 @@ def write_run(path: Path, pieces: Iterable[Rows], rows: int, words: int) -> RunF
 def write_seal(folder: Path, seal: Seal) -> None:
     """Write a seal. Raises: OSError."""
     text = msgspec.json.encode(seal)
-    path = folder / f"{_SEAL}{seal.position:020}"
+    path = folder / seal_name(seal.position)
     part = path.with_suffix(_PART)
     part.write_bytes(sha256(text).hexdigest().encode() + b"\n" + text)
     os.replace(part, path)
+
+
+def seal_name(position: int) -> str:
+    """Return the name of the seal as of a position."""
+    return f"{_SEAL}{position:020}"
 
 
 def newest_seals(folder: Path) -> list[Path]:
@@ -218,7 +224,7 @@ def read_seal(path: Path) -> Seal | None:
         seal = msgspec.json.decode(text, type=Seal)
     except (OSError, msgspec.MsgspecError):
         return None
-    return seal if path.name == f"{_SEAL}{seal.position:020}" else None
+    return seal if path.name == seal_name(seal.position) else None
 
 
 def sweep(folder: Path, kept: Iterable[str], seals: Iterable[Path]) -> None:

@@ -1,7 +1,8 @@
 """The settlers: one per lane and one for the hub, each a function of its facts and of what the others' logs say.
 
 There is nothing to commit but the decisions themselves: each ledger record's header says on which part of which logs it
-rests. A settler that starts again decides again from the beginning and compares (see `settlement.output`).
+rests. A settler that starts again decides again, from the beginning or from a snapshot (see `settlement.snapshot`), and
+compares (see `settlement.output`).
 
 A settler pauses where it may go no further (see `settlement.cuts`), even in the middle of a record, and goes on from
 there when it is advanced again. What one learns of another is its `Standing` and the log behind it, and nothing else,
@@ -35,6 +36,7 @@ from settlement.lane import Lane
 from settlement.lane_run import LaneRuns, accept_run
 from settlement.output import Decided, Output
 from settlement.routing import route, stand_in
+from settlement.snapshot import WHILE_RUNNING, Mark, Snapshots, State
 from settlement.timekeeper import BEFORE_TIME
 
 __all__ = ["BATCHES_PER_COMMIT", "BATCH_DECISIONS", "HubSettler", "LaneSettler", "Settlement", "Standing"]
@@ -58,20 +60,54 @@ class Standing(NamedTuple):
 class _Settler:
     """What both kinds share: they read a partition of facts, pause, pass time, and say how far they are."""
 
-    def __init__(self, facts: Log, lanes: int, output: Output, cache: Path | None = None) -> None:
+    # What it is at a pause, beside what it reads and writes.
+    _STATE: tuple[str, ...] = ("_position", "_taken", "_intake", "_passed", "_target")
+
+    def __init__(
+        self, facts: Log, lanes: int, output: Output, followed: Sequence[Log], cache: Path | None, state: State | None
+    ) -> None:
         self.output = output
-        # What is decided anew begins with no key, whatever the folder holds.
         self._cache = cache
         self._lane_count = lanes
         self.batch = BATCH_DECISIONS
         self.on_record: Callable[[int], None] | None = None
         self._facts = facts
-        self._position = 0
-        self._intake = Intake(KeyIndex(cache and cache / "keys", until=0))
+        self._followers = [_Follower(log) for log in followed]
+        # The record that is read next, and how many of its lines were taken before the settler paused in it.
+        self._position = self._taken = 0
         self._passed = BEFORE_TIME
         # The network time of the partition while the settler may not pass it yet.
         self._target: int | None = None
+        if state is None:
+            # What is decided anew begins with no key, whatever the folder holds.
+            self._intake = Intake(KeyIndex(cache and cache / "keys", until=0))
+        else:
+            self._go_on(state)
         self._steps = self._settle()
+
+    def state(self) -> State:
+        """Return what it is at a pause: with the same logs and this, another goes on as it would."""
+        own = {name: getattr(self, name) for name in self._STATE}
+        return own | {"output": self.output.standpoint(), "followers": [each.position for each in self._followers]}
+
+    def _go_on(self, state: State) -> None:
+        for name in self._STATE:
+            setattr(self, name, state[name])
+        self.output.go_on(state["output"])
+        for follower, position in zip(self._followers, state["followers"], strict=True):
+            follower.position = position
+
+    def reached(self) -> int:
+        """Return how much it has read of its facts, and decided."""
+        read = self.output.latest.get(self._facts.name)
+        return self.output.end + (0 if read is None else read.end)
+
+    def marks(self) -> Iterator[Mark]:
+        """Say how far that is in each log, and its root there."""
+        if read := self.output.latest.get(self._facts.name):
+            yield Mark(log=read.log, end=read.end, root=read.root)
+        if self.output.end:
+            yield Mark(log=self.output.log.name, end=self.output.end, root=self.output.log.root().hex())
 
     def standing(self) -> Standing:
         """Return how far it is: all of it is in its log."""
@@ -108,7 +144,7 @@ class _Settler:
         while True:
             for record in self._facts.read(self._position):
                 yield from self._take(record)
-                self._position = record.end
+                self._position, self._taken = record.end, 0
                 if self.on_record is not None:
                     self.on_record(record.header.count)
                 if self.output.pending() >= self.batch:
@@ -117,17 +153,20 @@ class _Settler:
             yield
 
     def _take(self, record: Record) -> Iterator[None]:
-        self.output.rest_on(self._facts.name, record)
+        if not self._taken:
+            self.output.rest_on(self._facts.name, record)
+        yield from self._pass_target()
         heads = Heads.of(record.batch, record.header.count, lambda line: decode(record.line(line)))
         heads.plain &= self._belong(record.batch, record.header.count)
         known: Known = {}
-        for part in self._intake.runs(heads, known):
+        for part in self._intake.runs(heads, known, self._taken):
             if isinstance(part, Run):
                 positions = np.arange(part.start, part.end, dtype=np.int64) + record.sequence + 1
                 self._intake.take_in_many(heads, part.start, part.end, positions)
                 self._decide_many(record, part)
             else:
                 event = heads.others.get(part) or decode(record.line(part))
+                self._taken = part + 1
                 yield from self._take_one(record.sequence + 1 + part, event, known)
 
     def _take_one(self, position: int, event: Event | Refusal, known: Known) -> Iterator[None]:
@@ -136,9 +175,14 @@ class _Settler:
         self._decide(position, self._judge(event, position, known))
         if time.network_time != before:
             self._target = time.network_time
-            yield from self._pass(time.network_time)
+            yield from self._pass_target()
+
+    def _pass_target(self) -> Iterator[None]:
+        """Pass the network time that was reached, if it was not passed yet."""
+        if self._target is not None:
+            yield from self._pass(self._target)
+            self.output.pass_time(self._target)
             self._target = None
-            self.output.pass_time(time.network_time)
 
     def _belong(self, batch: Batch, count: int) -> npt.NDArray[np.bool_]:
         """Tell which lines stand in the partition that they belong to: the others are refused one by one."""
@@ -169,25 +213,37 @@ class _Settler:
 class LaneSettler(_Settler):
     """Settles a lane's partition of facts into the lane's log; hears the hub's verdicts from the hub's log."""
 
+    _STATE = (*_Settler._STATE, "_hub_passed", "_ahead", "_lane", "_runs")
+
     def __init__(
-        self, number: int, lanes: int, facts: Log, hub: Log, output: Output, cache: Path | None = None
+        self,
+        number: int,
+        lanes: int,
+        facts: Log,
+        hub: Log,
+        output: Output,
+        cache: Path | None = None,
+        state: State | None = None,
     ) -> None:
-        """Begin at the first fact; `number` counts from 0 among `lanes`. In `cache` large sets of digests are kept."""
-        super().__init__(facts, lanes, output, cache)
+        """Begin at the first fact, or at a state; `number` counts from 0 among `lanes`.
+
+        In `cache` large sets of digests are kept.
+        """
         self.number = number
-        self._verdicts = _Follower(hub)
         self._hub_passed = BEFORE_TIME
         self._ahead = 0
         self._lane: Lane | None = None
         self._runs: LaneRuns | None = None
+        super().__init__(facts, lanes, output, [hub], cache, state)
 
     def hear(self, hub: Standing) -> None:
         """Take the hub's verdicts in up to where it stands."""
-        for record in self._verdicts.read(hub.end):
+        [verdicts] = self._followers
+        for record in verdicts.read(hub.end):
             lines = [line for line in record.lines if line.endswith(_VERDICTS)]
             if lines:
                 assert self._lane is not None
-                self.output.rest_on(self._verdicts.name, record)
+                self.output.rest_on(verdicts.name, record)
                 for line in lines:
                     # Its bytes were compared, or written, by the settler that stands behind them.
                     self._lane.hear(_decoder.decode(line), _network_time(record) + self._ahead)
@@ -237,19 +293,22 @@ class LaneSettler(_Settler):
 class HubSettler(_Settler):
     """Settles the hub's partition of facts, and what the lanes' logs say, into the hub's log."""
 
-    def __init__(self, facts: Log, lanes: Sequence[Log], output: Output) -> None:
-        """Begin before the genesis."""
-        super().__init__(facts, len(lanes), output)
-        self._lanes = [_Follower(log) for log in lanes]
+    _STATE = (*_Settler._STATE, "_lanes_passed", "_hub")
+
+    def __init__(
+        self, facts: Log, lanes: Sequence[Log], output: Output, cache: Path | None = None, state: State | None = None
+    ) -> None:
+        """Begin before the genesis, or at a state. In `cache` large sets of digests are kept."""
         self._lanes_passed = BEFORE_TIME
         self._hub: Hub | None = None
+        super().__init__(facts, len(lanes), output, lanes, cache, state)
 
     def advance(self, lanes: Sequence[Standing]) -> bool:
         """Go on as far as the facts and the lanes allow; tell whether that was any further. Raises: DecisionsDiffer."""
         opened = self._hub is None and self._advance()
         if self._hub is None:
             return opened
-        for follower, lane in zip(self._lanes, lanes, strict=True):
+        for follower, lane in zip(self._followers, lanes, strict=True):
             self._hear(self._hub, follower, lane.end)
         self._lanes_passed = min(lane.passed for lane in lanes)
         return self._advance() or opened
@@ -291,7 +350,7 @@ class HubSettler(_Settler):
     def _open_books(self, genesis: GenesisDeclared) -> None:
         parameters = self._intake.parameters
         assert parameters is not None
-        self._hub = Hub(len(self._lanes), parameters, self._intake.params_hash)
+        self._hub = Hub(self._lane_count, parameters, self._intake.params_hash)
         self.output.put(self._hub.open_books(genesis))
         # There is no cut before the launch.
         self._reach(parse_instant(parameters.launched_at))
@@ -316,12 +375,18 @@ class Settlement:
     """All settlers of some books in one process, run by turns until none can go any further.
 
     `commit` makes durable what all of them have appended, and what that rests on. Nobody outside may build on a
-    decision before.
+    decision before. Behind a commit all of them may be written down, in `snapshots`.
     """
 
-    def __init__(self, lanes: Sequence[LaneSettler], hub: HubSettler, commit: Callable[[], None]) -> None:
-        """Take settlers that have not begun."""
-        self._lanes, self._hub, self._commit = lanes, hub, commit
+    def __init__(
+        self,
+        lanes: Sequence[LaneSettler],
+        hub: HubSettler,
+        commit: Callable[[], None],
+        snapshots: Snapshots | None = None,
+    ) -> None:
+        """Take settlers that have not begun, or go on from one snapshot."""
+        self._lanes, self._hub, self._commit, self._snapshots = lanes, hub, commit, snapshots
         self._settlers: tuple[_Settler, ...] = (*lanes, hub)
 
     def run(self, batch: int = BATCH_DECISIONS, on_record: Callable[[int], None] | None = None) -> int:
@@ -335,12 +400,26 @@ class Settlement:
         while self._take_turns():
             if self._appended() - committed >= batch * BATCHES_PER_COMMIT:
                 self._commit()
+                self.snapshot(WHILE_RUNNING)
                 committed = self._appended()
         self._commit()
         lacking = [settler.output.log.name for settler in self._settlers if settler.output.is_stalled()]
         for settler in self._settlers:
             settler.output.finish(lacking)
+        self.snapshot(WHILE_RUNNING)
         return self._appended() - before
+
+    def snapshot(self, least: int) -> None:
+        """Write all settlers down where so much was done since the last time; all that they decided is committed.
+
+        While one of them still compares there is nothing to write: it would be no further than its log.
+        """
+        reached = sum(settler.reached() for settler in self._settlers)
+        if self._snapshots is None or not self._snapshots.is_due(reached, least):
+            return
+        if all(settler.output.is_level() for settler in self._settlers):
+            marks = [mark for settler in self._settlers for mark in settler.marks()]
+            self._snapshots.keep(marks, {settler.output.log.name: settler.state() for settler in self._settlers})
 
     def _take_turns(self) -> bool:
         """Let each settler go on once; tell whether any did."""
@@ -364,21 +443,21 @@ class _Follower:
     def __init__(self, log: Log) -> None:
         self.name = log.name
         self._log = log
-        self._position = 0
+        self.position = 0
         self._records: Iterator[Record] = iter(())
         self._ahead: Record | None = None
 
     def read(self, end: int) -> Iterator[Record]:
         """Yield what is new up to a position."""
-        while self._position < end:
+        while self.position < end:
             record = self._ahead or next(self._records, None)
             if record is None:
-                self._records = self._log.read(self._position)
+                self._records = self._log.read(self.position)
                 record = next(self._records, None)
             if record is None or record.end > end:
                 self._ahead = record
                 return
-            self._ahead, self._position = None, record.end
+            self._ahead, self.position = None, record.end
             yield record
 
 

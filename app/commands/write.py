@@ -189,13 +189,19 @@ def _report(total: Receipt, source: str, as_json: bool, strict: bool) -> None:
     callback=instant,
     help="Mark all streams up to TIME first: closes the epochs before it.",
 )
+@click.option("--from-start", is_flag=True, help="Decide everything again, from no snapshot.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def run(books: AnyBooks, once: bool, only: str | None, close_until: int | None, as_json: bool) -> None:
+def run(
+    books: AnyBooks, once: bool, only: str | None, close_until: int | None, from_start: bool, as_json: bool
+) -> None:
     """Settle what was reported, and project it; go on until stopped.
 
     Asked to stop (SIGINT, SIGTERM), it first takes what is there. What is projected is what was committed: balances at
     once, histories and jobs' totals behind them while there is nothing else to do. With `--only project` stopping
     leaves those for the next time. Where OMNISYNC_METRICS_PORT is set, it serves metrics for Prometheus.
+
+    It starts from the last snapshot of its own, where that is sound, and decides again only what lies behind it. Those
+    lie in the folder `cache`, which may be deleted; `--from-start` throws them away.
 
     \b
     $ omnisync run --once --data B
@@ -205,10 +211,12 @@ def run(books: AnyBooks, once: bool, only: str | None, close_until: int | None, 
         if only == PROJECT:
             raise click.UsageError("--close-until is for those who settle")
         _mark_all(books, close_until)
+    if from_start and only == PROJECT:
+        raise click.UsageError("--from-start is for those who settle")
     if not isinstance(books, Books):
-        _run_cluster(books, once, only, as_json)
+        _run_cluster(books, once, only, from_start, as_json)
         return
-    decided, folded = _run_folder(books, once, only)
+    decided, folded = _run_folder(books, once, only, from_start)
     if as_json:
         print_json({"decided": decided, "folded": folded})
     else:
@@ -216,18 +224,18 @@ def run(books: AnyBooks, once: bool, only: str | None, close_until: int | None, 
         click.echo(done[only] if only else f"{done[SETTLE]}, folded {folded}")
 
 
-def _run_folder(books: Books, once: bool, only: str | None) -> tuple[int, int]:
+def _run_folder(books: Books, once: bool, only: str | None, from_start: bool) -> tuple[int, int]:
     if once:
-        with _watched(books, only) as stages:
+        with _watched(books, only, from_start) as stages:
             return _run_shown(stages, history=True)
-    with heed_signals() as stopping, _watched(books, only) as stages:
+    with heed_signals() as stopping, _watched(books, only, from_start) as stages:
         say(f"{'projecting' if only == PROJECT else 'settling'}; stop with Ctrl-C")
         first = _run_shown(stages, history=False)
         then = _follow(stages, stopping, behind=first[1])
     return first[0] + then[0], first[1] + then[1]
 
 
-def _run_cluster(books: AnyBooks, once: bool, only: str | None, as_json: bool) -> None:
+def _run_cluster(books: AnyBooks, once: bool, only: str | None, from_start: bool, as_json: bool) -> None:
     """Run one stage of a cluster; with `once` both can be had, one after the other."""
     from app.cluster import ClusterBooks
 
@@ -237,7 +245,7 @@ def _run_cluster(books: AnyBooks, once: bool, only: str | None, as_json: bool) -
     told: dict[str, object] = {}
     with heed_signals() as stopping:
         if only != PROJECT:
-            with _watched(books, SETTLE) as stages:
+            with _watched(books, SETTLE, from_start) as stages:
                 decided, _ = _run_shown(stages, history=False)
                 if not once:
                     say("settling; stop with Ctrl-C")
@@ -255,10 +263,10 @@ def _run_cluster(books: AnyBooks, once: bool, only: str | None, as_json: bool) -
 
 
 @contextmanager
-def _watched(books: AnyBooks, only: str | None) -> Iterator[Stages]:
+def _watched(books: AnyBooks, only: str | None, from_start: bool) -> Iterator[Stages]:
     """Hold the stages, and serve their metrics where a port is set."""
     told = settings_of(click.get_current_context()).metrics
-    with books.stages(only) as stages:
+    with books.stages(only, from_start=from_start) as stages:
         if told.port is None:
             yield stages
             return

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 
-from events.frontier import keep_frontier, kept_frontier
+from events.frontier import Frontier, keep_frontier, kept_frontier
 from events.kafka import Brokers, KafkaLog, KafkaWriter
 from events.log import LogDamaged, LogFault
 from events.merkle import Tree
@@ -90,11 +90,18 @@ def test_a_root_that_differs_is_seen_by_writers_and_by_root(brokers: Brokers, to
         reader.root()
 
 
+def keep(folder: Path, topic: str, tree: Tree, offset: int) -> Path:
+    """Keep a frontier behind the record at an offset."""
+    path, name = folder / f"{topic}-0.frontier", f"{topic}-0"
+    keep_frontier(path, Frontier.of(tree, tree.size - 2, name, offset, offset + 1))
+    return path
+
+
 def test_deleted_records_are_missed(brokers: Brokers, topic: str, put: Put, tmp_path: Path) -> None:
     tree = Tree()
     for _ in range(3):
         put(pack(build_record(tree, [b"{}"])))
-    keep_frontier(tmp_path / f"{topic}-0.frontier", tree, 2)
+    keep(tmp_path, topic, tree, 2)
     with closing(KafkaAdminClient(bootstrap_servers=list(brokers.servers))) as admin:
         admin.delete_records({TopicPartition(topic, 0): 2})
 
@@ -111,7 +118,7 @@ def test_what_stands_before_the_kept_frontier_is_not_read_again(
     # Whoever reads this one stumbles over its root.
     put(pack(build_record(tree, [b"{}"], root="ab" * 32)))
     put(pack(build_record(tree, [b"{}"])))
-    keep_frontier(tmp_path / f"{topic}-0.frontier", tree, 1)
+    keep(tmp_path, topic, tree, 1)
     put(pack(build_record(tree, [b"{}", b"{}"])))
 
     assert open_for_writing(brokers, topic, tmp_path) == tree.size == 7
@@ -125,13 +132,11 @@ def test_a_frontier_that_is_not_this_logs_is_not_used(brokers: Brokers, topic: s
     for _ in range(2):
         put(pack(build_record(tree, [b"{}"])))
         build_record(other, [b"[]"])
-    kept = tmp_path / f"{topic}-0.frontier"
-    keep_frontier(kept, tree, 1)
+    kept = keep(tmp_path, topic, tree, 1)
     good = kept.read_bytes()
 
-    keep_frontier(kept, other, 1)
-    damaged = [kept.read_bytes(), b"", good[:-9], good.replace(b'"position":4', b'"position":7')]
-    damaged += [good.replace(b'"offset":1', b'"offset":%d' % offset) for offset in (0, 2, 999)]
+    damaged = [keep(tmp_path, topic, other, 1).read_bytes(), b"", good[:-9], good.replace(b'"size":4', b'"size":7')]
+    damaged += [keep(tmp_path, topic, tree, offset).read_bytes() for offset in (0, 2, 999)]
 
     for data in damaged:
         assert data != good
@@ -159,7 +164,9 @@ def test_the_frontier_is_kept_at_what_is_committed(brokers: Brokers, topic: str,
     tree.extend(record.leaves())
     frontier = kept_frontier(kept)
     assert frontier is not None
-    assert (frontier.position, frontier.hashes) == (record.end, tree.frontier())
+    kept_tree = frontier.tree()
+    assert kept_tree is not None
+    assert (frontier.size, kept_tree.root()) == (record.end, tree.root())
 
 
 @settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])

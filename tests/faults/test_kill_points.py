@@ -8,6 +8,7 @@ import json
 import shutil
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import pytest
 from app.books import Books
 from events.killpoints import KILLPOINTS
 from ledger.fold import Digests
+from settlement import settle as settle_module
 from tests.faults.process import omnisync, start
 from tests.faults.scenes import digests_of, new_books, positions_in, roots_of, run_books, write_facts
 from tests.settlement.desk import settled
@@ -24,13 +26,21 @@ INGEST = ["append.1-frame-written", "append.2-record-written", "append.3-synced"
     name for name in KILLPOINTS if name.startswith("ingest.")
 ]
 RUN = ["append.1-frame-written", "append.2-record-written"] + [
-    name for name in KILLPOINTS if name.startswith(("settle.", "commit.", "project."))
+    name for name in KILLPOINTS if name.startswith(("settle.", "commit.", "snapshot.", "project."))
 ]
 REBUILD = [name for name in KILLPOINTS if name.startswith(("project.", "rebuild."))]
 BACKUP = [name for name in KILLPOINTS if name.startswith("backup.")]
 RESTORE = [name for name in KILLPOINTS if name.startswith("restore.")]
 # Reached by the tests of the log on Kafka (tests/events/test_kafka.py).
 KAFKA = {name for name in KILLPOINTS if name.startswith("kafka.")}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def often() -> Iterator[None]:
+    """Let each run end with a snapshot, and each start begin with one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(settle_module, "WHILE_RUNNING", 1)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -117,12 +127,12 @@ def test_ingest_killed_at_a_step_loses_and_doubles_nothing(
     ("step", "times"),
     [
         *((step, 1) for step in RUN),
-        # A run of so few decisions commits once, and writes history once for each of two logs.
+        # A run of so few decisions commits once, is written down once, and writes history once for each of two logs.
         *(
             pytest.param(step, times, marks=pytest.mark.slow)
             for step in RUN
             for times in (2, 3)
-            if not step.startswith("commit.") and (times < 3 or "history" not in step)
+            if not step.startswith(("commit.", "snapshot.")) and (times < 3 or "history" not in step)
         ),
     ],
 )

@@ -49,7 +49,7 @@ def test_processes_that_migrate_at_once_do_it_once(database: str) -> None:
 
 
 def test_reader_is_told_what_to_do_where_there_are_no_tables_or_other_ones(database: str, opened: Opened) -> None:
-    with pytest.raises(SchemaOutdated, match=f"revision none, this program reads {REVISION}; `omnisync migrate`"):
+    with pytest.raises(SchemaOutdated, match=f"revision none, this program reads {REVISION}; `omnisync run"):
         open_postgres(database, writable=False, schema="elsewhere").connect()
     with opened(writable=True).begin() as connection:
         connection.execute(text("update alembic_version set version_num = '0003'"))
