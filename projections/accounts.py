@@ -7,6 +7,7 @@ What is known here may not outlive a transaction that failed: ids that it gave a
 """
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -16,17 +17,15 @@ from events.columns import Integers
 from ledger.accounts import Key, kind_of
 from ledger.vectors import Names
 from projections import tables
-from projections.write import insert_tuples
+from projections.write import insert_tuples, stage
 
 __all__ = ["Accounts"]
 
-_KEY = ("asset", "account", "vault")
-_WANTED = f"unnest(%s::text[], %s::text[], %s::text[], %s::text[]) AS wanted({', '.join(_KEY)}, supply_class)"
 _ENTER = (
-    f"INSERT INTO account ({', '.join(_KEY)}, supply_class) SELECT * FROM {_WANTED} "
-    f"ON CONFLICT (account, asset, vault) DO NOTHING RETURNING id, {', '.join(_KEY)}"
+    "INSERT INTO account (asset, account, vault, supply_class) SELECT asset, account, vault, supply_class FROM {} "
+    "ON CONFLICT (account, asset, vault) DO NOTHING"
 )
-_FIND = f"SELECT id, {', '.join(_KEY)} FROM {_WANTED} JOIN account USING ({', '.join(_KEY)})"
+_FIND = "SELECT account.id, asset, account, vault FROM {} AS wanted JOIN account USING (asset, account, vault)"
 
 
 class Accounts:
@@ -75,15 +74,11 @@ class Accounts:
     def _enter_among_others(self, connection: Connection, rows: list[tuple[Any, ...]]) -> None:
         """Enter what nobody has entered, in order of the key, so that no two projectors wait for one another."""
         # The insertion waits until a row of somebody else's is committed; so the second statement sees it.
-        found: dict[Key, int] = {}
+        wanted = stage(connection, tables.account, [(0, *row) for row in sorted(rows, key=itemgetter(1, 0, 2))])
         cursor: Any = connection.connection.cursor()
-        missing = sorted(rows, key=lambda row: (row[1], row[0], row[2]))
-        for statement in (_ENTER, _FIND):
-            if missing:
-                cursor.execute(statement, [list(column) for column in zip(*missing, strict=True)])
-                found |= {Key(*key): id for id, *key in cursor.fetchall()}
-                missing = [row for row in missing if Key(*row[:3]) not in found]
-        assert not missing, f"accounts are neither entered nor found: {missing[:3]}"
+        cursor.execute(_ENTER.format(wanted))
+        found = {Key(*key): id for id, *key in cursor.execute(_FIND.format(wanted)).fetchall()}
+        assert len(found) == len(rows), "accounts are neither entered nor found"
         self._put(list(map(self.names.number, found)), list(found.values()))
 
     def _put(self, numbers: Sequence[int], ids: Sequence[int]) -> None:

@@ -126,9 +126,12 @@ def open_postgres(url: str, *, writable: bool, schema: str = SCHEMA) -> Engine:
     @event.listens_for(engine, "connect")
     def _on_connect(connection: Any, _: object) -> None:
         if not writable:
-            with connection.cursor() as cursor:
-                _check_revision(cursor, "postgresql")
-            connection.rollback()
+            try:
+                _check_revision(connection.cursor(), "postgresql")
+                connection.rollback()
+            except SchemaOutdated:
+                connection.close()
+                raise
 
     return engine
 

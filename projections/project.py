@@ -93,7 +93,7 @@ class Projector:
                 head.load(connection)
                 self._heads[log] = head
         self._positions |= positions
-        return min(positions.values())
+        return int(min(positions.values()))
 
     def drop(self, log: str) -> None:
         """Forget a log: it is somebody else's, or is to be taken up anew."""
@@ -136,6 +136,7 @@ class Projector:
     def fold_history(self, log: str, records: Sequence[Record]) -> int:
         """As `fold`, into the history of a ledger log, which is never ahead of its head."""
         rest = self._follow(history_of(log), records)
+        assert not rest or rest[-1].end <= self._position(log), f"{log}: history would be ahead of the head"
         for part in cut_records(rest):
             batch = Batch(log, part)
             self._write_history(batch)

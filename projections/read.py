@@ -200,8 +200,8 @@ def _parse_time(at: str) -> int | None:
 
 def _position_at_time(connection: Connection, head: dict[str, int], instant: int) -> dict[str, int]:
     text = format_instant(instant)
-    reached = connection.execute(select(func.max(record.c.network_time))).scalar()
-    if reached is None or reached < text:
+    reached = max((_last_time(connection, log) for log in head), default="")
+    if reached < text:
         raise AtRefused(f"settlement time {text} is not reached; the books stand at {reached or 'no time yet'}")
     position = {}
     for log, size in head.items():
@@ -212,7 +212,14 @@ def _position_at_time(connection: Connection, head: dict[str, int], instant: int
     return position
 
 
+def _last_time(connection: Connection, log: str) -> str:
+    """Return the network time that a log has reached; it never goes back, so the last record tells."""
+    last = select(record.c.network_time).where(record.c.log == log).order_by(record.c.sequence.desc()).limit(1)
+    return connection.execute(last).scalar() or ""
+
+
 def _record_end(connection: Connection, log: str, size: int) -> int:
     """Step back to the end of a record: between its events, accounts with one row per record have no sums."""
-    end = connection.execute(select(func.max(record.c.end)).where(record.c.log == log, record.c.end <= size)).scalar()
+    before = (record.c.log == log, record.c.sequence < size, record.c.end <= size)
+    end = connection.execute(select(record.c.end).where(*before).order_by(record.c.sequence.desc()).limit(1)).scalar()
     return end or 0

@@ -25,6 +25,7 @@ def grant_roles(engine: Engine, schema: str = SCHEMA) -> None:
         for statement in (
             f'GRANT USAGE ON SCHEMA "{schema}" TO {PROJECT}, {READ}',
             f'GRANT CREATE ON SCHEMA "{schema}" TO {PROJECT}',
+            f'GRANT TEMPORARY ON DATABASE "{engine.url.database}" TO {PROJECT}',
             f'GRANT SELECT ON ALL TABLES IN SCHEMA "{schema}" TO {PROJECT}, {READ}',
             f'GRANT INSERT, UPDATE ON ALL TABLES IN SCHEMA "{schema}" TO {PROJECT}',
             f'REVOKE INSERT, UPDATE ON "{schema}".alembic_version FROM {PROJECT}',

@@ -1,6 +1,7 @@
 """Projections on PostgreSQL: the schema, and the same rows and answers as in SQLite."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,16 @@ from sqlalchemy import inspect, select, text
 from sqlalchemy.exc import DBAPIError
 
 from app.books import MIGRATIONS
+from events.decisions import DecisionRefused, DecisionRefusedData
 from projections.database import REVISION, DatabaseUnreachable, SchemaOutdated, migrate, open_postgres
 from projections.past import Past
-from projections.tables import METADATA, balance, epoch_total
+from projections.tables import METADATA, balance, dead_letter, epoch_total
 from projections.write import insert_rows, insert_tuples, upsert_tuples
 from settlement.verify import Finding, verify_rows
 from tests.networks import build_small_network
 from tests.projections.answers import answers_of
 from tests.projections.conftest import Opened
-from tests.projections.story import Story, told
+from tests.projections.story import Story, at, told
 from tests.projections.test_project import HUGE, life_of_a_job
 from tests.settlement.desk import Desk, settled, tables_of
 from tests.worlds import build_world
@@ -34,6 +36,16 @@ def test_migrations_lead_to_the_same_tables_as_in_sqlite(opened: Opened) -> None
         assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
         assert set(inspect(connection).get_table_names()) == {*METADATA.tables, "alembic_version"}
         assert connection.execute(text("select version_num from alembic_version")).scalars().all() == [REVISION]
+
+
+def test_processes_that_migrate_at_once_do_it_once(database: str) -> None:
+    engines = [open_postgres(database, writable=True) for _ in range(3)]
+    with ThreadPoolExecutor(len(engines)) as pool:
+        list(pool.map(lambda engine: migrate(engine, MIGRATIONS), engines))
+    with engines[0].connect() as connection:
+        assert set(inspect(connection).get_table_names()) == {*METADATA.tables, "alembic_version"}
+    for engine in engines:
+        engine.dispose()
 
 
 def test_reader_is_told_what_to_do_where_there_are_no_tables_or_other_ones(database: str, opened: Opened) -> None:
@@ -90,6 +102,17 @@ def test_text_is_copied_as_it_is_and_ordered_by_its_bytes(opened: Opened) -> Non
     with opened().connect() as connection:
         found = connection.execute(select(table.c.source).order_by(table.c.source)).scalars().all()
     assert found == sorted(texts)
+
+
+def test_what_was_refused_may_hold_any_character(opened: Opened) -> None:
+    data = DecisionRefusedData(detail="zero: \0", reason="malformed")
+    story = Story()
+    story.write(story.lane, at(0), [(DecisionRefused, "zero", data)])
+
+    story.project(opened(writable=True))
+
+    with opened().connect() as connection:
+        assert connection.execute(select(dead_letter.c.detail)).scalars().all() == ["zero: \ufffd"]
 
 
 # --- the same rows and answers ---

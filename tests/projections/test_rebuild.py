@@ -38,6 +38,7 @@ def schemas(engine: Engine) -> list[str]:
         return list(found.scalars())
 
 
+@pytest.mark.slow
 def test_rebuilt_tables_take_the_place_and_differences_are_told(database: str, opened: Opened) -> None:
     desk = desk_of()
     projector = Projector(opened(writable=True))
@@ -55,6 +56,7 @@ def test_rebuilt_tables_take_the_place_and_differences_are_told(database: str, o
     assert rebuild_beside(database, MIGRATIONS, desk.partitions[-1], desk.ledgers).differed == ()
 
 
+@pytest.mark.slow
 def test_projector_goes_on_behind_a_swap_with_the_new_ids(database: str, opened: Opened) -> None:
     desk = desk_of()
     engine, logs = opened(writable=True), logs_of(desk)
@@ -124,6 +126,7 @@ def test_readers_and_a_projector_go_on_while_tables_are_rebuilt(database: str, o
     assert digests(opened()) == expected(desk)
 
 
+@pytest.mark.slow
 def test_logs_that_end_before_the_tables_change_nothing(database: str, opened: Opened) -> None:
     desk = desk_of()
     projector = Projector(opened(writable=True))
@@ -161,6 +164,7 @@ def acting(database: str, opened: Opened) -> Iterator[dict[str, Engine]]:
         engine.dispose()
 
 
+@pytest.mark.slow
 def test_who_reads_cannot_write_and_who_projects_cannot_delete(acting: dict[str, Engine], opened: Opened) -> None:
     desk = desk_of(1)
     projector = Projector(acting[PROJECT])
@@ -180,6 +184,7 @@ def test_who_reads_cannot_write_and_who_projects_cannot_delete(acting: dict[str,
             connection.execute(text(statement))
 
 
+@pytest.mark.slow
 def test_rebuilt_tables_keep_the_roles(acting: dict[str, Engine], database: str) -> None:
     desk = desk_of(1)
     rebuild_beside(database, MIGRATIONS, desk.partitions[-1], desk.ledgers)

@@ -1,7 +1,10 @@
 """Several projectors on one PostgreSQL database: what each loses, regains and must not write."""
 
+import threading
+
 import pytest
 from sqlalchemy import Engine, select, text
+from sqlalchemy.exc import DBAPIError
 
 from events.decisions import (
     AllocatedLine,
@@ -20,7 +23,7 @@ from projections import partitions
 from projections.digest import digest_of_tables
 from projections.position import history_of
 from projections.project import ProjectionMoved, Projector
-from projections.tables import history
+from projections.tables import checkpoint, history
 from tests.projections.conftest import Opened
 from tests.projections.story import Story, at
 from tests.settlement.desk import Desk, MemoryLog, settled, tables_of
@@ -35,7 +38,12 @@ def hand_over(projector: Projector, log: MemoryLog, limit: int | None = None) ->
     """Do as a consumer does: take the log up, and fold what comes, a few records at a time."""
     start = projector.take_up(log.name)
     records = [record for record in log.records if record.end > start][:limit]
-    return sum(projector.fold(log.name, records[n : n + 3]) for n in range(0, len(records), 3))
+    folded = 0
+    for part in (records[n : n + 3] for n in range(0, len(records), 3)):
+        folded += projector.fold(log.name, part)
+        if not log.name.startswith("facts/"):
+            projector.fold_history(log.name, part)
+    return folded
 
 
 def logs_of(desk: Desk) -> list[MemoryLog]:
@@ -67,6 +75,27 @@ def test_projectors_that_share_the_logs_write_what_one_writes(opened: Opened) ->
     assert digests(opened()) == expected(desk)
 
 
+@pytest.mark.slow
+def test_projectors_that_meet_the_same_accounts_at_once_agree_on_their_ids(opened: Opened) -> None:
+    desk = desk_of(lanes=3)
+    failed = list[BaseException]()
+
+    def follow(log: MemoryLog, engine: Engine) -> None:
+        try:
+            hand_over(Projector(engine), log)
+        except BaseException as fault:  # noqa: BLE001
+            failed.append(fault)
+
+    threads = [threading.Thread(target=follow, args=(log, opened(writable=True))) for log in logs_of(desk)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert failed == []
+    assert digests(opened()) == expected(desk)
+
+
 def test_replayed_records_are_dropped_and_a_gap_is_no_batch(opened: Opened) -> None:
     desk = desk_of()
     projector = Projector(opened(writable=True))
@@ -77,6 +106,8 @@ def test_replayed_records_are_dropped_and_a_gap_is_no_batch(opened: Opened) -> N
     assert projector.fold(lane.name, lane.records[:4]) == events
     assert projector.fold(lane.name, lane.records[:4]) == 0
     assert projector.fold(lane.name, lane.records[2:5]) == lane.records[4].header.count
+    assert projector.fold_history(lane.name, lane.records[:5]) == events + lane.records[4].header.count
+    assert projector.fold_history(lane.name, lane.records[:5]) == 0
     assert projector.positions() == dict.fromkeys((lane.name, history_of(lane.name)), lane.records[4].end)
     with pytest.raises(LedgerInvariantBroken, match=r"lane-0: a record at .* does not follow"):
         projector.fold(lane.name, lane.records[6:])
@@ -88,7 +119,7 @@ def test_projector_that_lost_a_log_writes_nothing_and_takes_it_up_anew(opened: O
     first, second = Projector(opened(writable=True)), Projector(opened(writable=True))
     for projector in (first, second):
         projector.take_up(lane.name)
-    second.fold(lane.name, lane.records[:3])
+    hand_over(second, lane, 3)
     before = digests(opened())
 
     with pytest.raises(ProjectionMoved, match="lane-0: the checkpoint is no longer at 0"):
@@ -101,6 +132,80 @@ def test_projector_that_lost_a_log_writes_nothing_and_takes_it_up_anew(opened: O
     assert first.fold(lane.name, lane.records) > 0
 
 
+def test_who_takes_a_log_up_waits_for_the_batch_that_is_being_written(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lane = desk_of().lanes[0]
+    former, taken = Projector(opened(writable=True)), list[int]()
+    former.take_up(lane.name)
+    former.fold(lane.name, lane.records[:1])
+    written, go_on = threading.Event(), threading.Event()
+
+    def hold(moment: str) -> None:
+        if moment == "project.1-rows-written":
+            written.set()
+            assert go_on.wait(30)
+
+    monkeypatch.setattr("projections.project.reach", hold)
+    writing = threading.Thread(target=former.fold, args=(lane.name, lane.records[:3]))
+    writing.start()
+    assert written.wait(30)
+    engine = opened(writable=True)
+    taking = threading.Thread(target=lambda: taken.append(Projector(engine).take_up(lane.name)))
+    taking.start()
+    with opened().connect() as connection:
+        here = "from pg_stat_activity where datname = current_database()"
+        while not connection.execute(text(f"select count(*) {here} and wait_event_type = 'Lock'")).scalar_one():
+            connection.rollback()
+    assert taken == []
+    go_on.set()
+    for thread in (writing, taking):
+        thread.join()
+
+    # Of history nothing is written yet.
+    assert taken == [0]
+    with opened().connect() as connection:
+        assert connection.execute(select(checkpoint.c.position)).scalar_one() == lane.records[2].end
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["project.1-rows-written", "project.3-history-written"])
+def test_batch_whose_connection_is_lost_is_there_whole_or_not_at_all(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    desk = desk_of(1)
+    projector, breaks = Projector(opened(writable=True)), [3]
+
+    def lose(reached: str) -> None:
+        breaks[0] -= reached == moment
+        if breaks[0] == 0 and reached == moment:
+            with opened(writable=True).connect() as connection:
+                others = "from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+                connection.execute(text(f"select pg_terminate_backend(pid) {others}"))
+
+    monkeypatch.setattr("projections.project.reach", lose)
+    lost = 0
+    for log in logs_of(desk):
+        try:
+            hand_over(projector, log)
+        except DBAPIError:
+            lost += 1
+            hand_over(projector, log)
+
+    assert lost == 1
+    assert digests(opened()) == expected(desk)
+
+
+def test_history_is_never_ahead_of_the_head(opened: Opened) -> None:
+    lane = desk_of().lanes[0]
+    projector = Projector(opened(writable=True))
+    projector.take_up(lane.name)
+    projector.fold(lane.name, lane.records[:2])
+
+    with pytest.raises(AssertionError, match="lane-0: history would be ahead of the head"):
+        projector.fold_history(lane.name, lane.records[:3])
+
+
 def test_history_that_stopped_behind_the_head_goes_on(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     desk = desk_of()
     lane = desk.lanes[0]
@@ -109,7 +214,7 @@ def test_history_that_stopped_behind_the_head_goes_on(opened: Opened, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr("projections.project.upsert_rows", None)
         with pytest.raises(TypeError):
-            projector.fold(lane.name, lane.records[:3])
+            hand_over(projector, lane, 3)
 
     assert projector.take_up(lane.name) == 0
     assert projector.positions() == {lane.name: lane.records[2].end}
@@ -119,6 +224,7 @@ def test_history_that_stopped_behind_the_head_goes_on(opened: Opened, monkeypatc
     assert digests(opened()) == expected(desk)
 
 
+@pytest.mark.slow
 def test_partitions_of_history_are_made_as_they_are_needed(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(partitions, "SIZE", 16)
     desk = desk_of()
