@@ -45,7 +45,7 @@ from projections.project import Projector
 from projections.worker import run_worker
 from settlement.lines import read_chunks
 
-__all__ = ["Measured", "main"]
+__all__ = ["Measured", "main", "run"]
 
 LANES = 8
 TAKEN = 1_000
@@ -258,6 +258,19 @@ def compare(brokers: Brokers, prefix: str, logs: list[Log], databases: tuple[str
     return exact
 
 
+def run(servers: Sequence[str], postgres: str, n: int) -> bool:
+    """Measure both on `n` settlements, in topics and databases made for it; return whether their sums are the same."""
+    prefix = f"bench-{uuid4().hex[:8]}"
+    databases = [create_database(postgres, f"{prefix}-{name}") for name in ("ours", "plain")]
+    try:
+        with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
+            logs = settle(n, Path(folder))
+            return compare(Brokers(tuple(servers)), prefix, logs, (databases[0], databases[1]))
+    finally:
+        for database in databases:
+            drop_database(database)
+
+
 def in_process(work: Callable[..., Any], *arguments: Any) -> Any:
     """Run a function in a process of its own."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
@@ -269,15 +282,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cluster", description=__doc__.splitlines()[0])
     parser.add_argument("--n", type=int, default=30_000, metavar="N", help="settlements (default 30,000)")
     n = parser.parse_args(arguments).n
-    brokers, prefix = Brokers(tuple(os.environ[KAFKA].split(","))), f"bench-{uuid4().hex[:8]}"
-    databases = [create_database(os.environ[POSTGRES], f"{prefix}-{name}") for name in ("ours", "plain")]
-    try:
-        with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
-            exact = compare(brokers, prefix, settle(n, Path(folder)), (databases[0], databases[1]))
-    finally:
-        for database in databases:
-            drop_database(database)
-    return 0 if exact else 1
+    return 0 if run(os.environ[KAFKA].split(","), os.environ[POSTGRES], n) else 1
 
 
 if __name__ == "__main__":
