@@ -30,6 +30,9 @@ __all__ = ["MECHANISM", "RULES", "admin_options", "grant", "make_secrets", "user
 MECHANISM = "SCRAM-SHA-512"
 ADMIN = "admin"
 PASSWORDS = "passwords.json"
+"""Of the users."""
+POSTGRES = "postgres.password"
+"""Of PostgreSQL's one role, for the compose file."""
 
 READ = ("read", "describe_configs")
 WRITE = (*READ, "write")
@@ -48,13 +51,15 @@ RULES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
 
 
 def make_secrets(folder: Path, hosts: Sequence[str]) -> None:
-    """Make the certificates of the brokers, under these hosts, and of the administrator, and the users' passwords."""
+    """Make the certificates of the brokers, under these hosts, and of the administrator, and passwords."""
     folder.mkdir(parents=True, mode=0o700)
     make_authority(folder)
     make_certificate(folder, BROKER_USER, hosts)
     make_certificate(folder, ADMIN)
-    (folder / PASSWORDS).touch(mode=0o600)
-    (folder / PASSWORDS).write_text(json.dumps({user: secrets.token_urlsafe(24) for user in RULES}, indent=2), "utf-8")
+    passwords = {user: secrets.token_urlsafe(24) for user in RULES}
+    for name, text in ((PASSWORDS, json.dumps(passwords, indent=2)), (POSTGRES, secrets.token_urlsafe(24))):
+        (folder / name).touch(mode=0o600)
+        (folder / name).write_text(text, "utf-8")
 
 
 def admin_options(folder: Path) -> dict[str, Any]:

@@ -7,12 +7,14 @@ import fcntl
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from xml.etree import ElementTree
 
 from dev.process import ServerFault
 
-__all__ = ["JAVA_MIN", "fetch_jars", "kafka_version"]
+__all__ = ["JAVA_MIN", "cache", "fetch_jars", "kafka_version"]
 
 JAVA_MIN = 17
 POM = Path(__file__).with_name("pom.xml")
@@ -26,13 +28,20 @@ def kafka_version() -> str:
     return version
 
 
-def fetch_jars() -> Path:
-    """Return the folder of the jars, filled if it was not. Raises ServerFault naming what is missing."""
-    check_java()
-    folder = CACHE / f"kafka-{kafka_version()}"
+@contextmanager
+def cache() -> Iterator[Path]:
+    """Give the folder of the cache to one process at a time."""
     CACHE.mkdir(exist_ok=True)
     with (CACHE / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        yield CACHE
+
+
+def fetch_jars() -> Path:
+    """Return the folder of the jars, filled if it was not. Raises ServerFault naming what is missing."""
+    check_java()
+    with cache() as kept:
+        folder = kept / f"kafka-{kafka_version()}"
         if not folder.is_dir():
             copy_jars(folder)
     return folder
@@ -43,7 +52,7 @@ def copy_jars(folder: Path) -> None:
     maven = shutil.which("mvn")
     if maven is None:
         raise ServerFault("missing: Maven, to fetch Kafka's jars once (Debian and Ubuntu: package maven)")
-    part = folder.with_suffix(".part")
+    part = folder.with_name(f"{folder.name}.part")
     goal = ["dependency:copy-dependencies", f"-DoutputDirectory={part}", "-DincludeScope=runtime"]
     done = subprocess.run([maven, "-B", "-q", "-f", POM, *goal], capture_output=True, text=True, check=False)
     if done.returncode:

@@ -7,19 +7,20 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from random import SystemRandom
 
 import psutil
 
-__all__ = ["Server", "ServerFault", "free_ports", "stop_all"]
+__all__ = ["HOST", "Server", "ServerFault", "free_ports", "servers_in", "stop_all"]
 
 HOST = "127.0.0.1"
 PORTS = range(20_000, 32_768)
 """Below the ports that Linux gives to outgoing connections: while a server is down, nobody is given its port."""
 POLL_S = 0.02
+KILLED_S = 10
 TAIL_LINES = 15
 
 _CHILDREN: dict[int, subprocess.Popen[bytes]] = {}
@@ -90,13 +91,10 @@ class Server:
 
     def wait_for(self, text: str, seconds: float) -> None:
         """Wait until the server has logged a text. Raises ServerFault with its last lines if it ends or never does."""
-        deadline = time.monotonic() + seconds
-        while text not in self.said():
-            if not self.running():
-                raise ServerFault(f"{self.name} ended as it started:\n{self.tail()}")
-            if time.monotonic() > deadline:
-                raise ServerFault(f"{self.name} was not ready within {seconds} s:\n{self.tail()}")
-            time.sleep(POLL_S)
+        if not wait_until(lambda: text in self.said() or not self.running(), seconds):
+            raise ServerFault(f"{self.name} was not ready within {seconds} s:\n{self.tail()}")
+        if text not in self.said():
+            raise ServerFault(f"{self.name} ended as it started:\n{self.tail()}")
 
     def tail(self) -> str:
         """Return where the log is and its last lines."""
@@ -110,37 +108,62 @@ class Server:
 
     def wait(self, seconds: float) -> bool:
         """Wait until the process is gone, and tell whether it is."""
-        deadline = time.monotonic() + seconds
-        while self.running():
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(POLL_S)
-        return True
+        return wait_until(lambda: not self.running(), seconds)
 
     def kill(self) -> None:
-        """End the process at once (SIGKILL) and wait until it is gone."""
-        self.signal(signal.SIGKILL)
-        if not self.wait(10):
+        """End the process and those that it started at once (SIGKILL), and wait until they are gone."""
+        process = self._process()
+        if process is None:
+            return
+        killed = [process, *process.children(recursive=True)]
+        for one in killed:
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
+        if not wait_until(lambda: not self.running() and not any(alive(one) for one in killed), KILLED_S):
             raise ServerFault(f"{self.name} survives SIGKILL, see {self._pid}")
 
     def _process(self) -> psutil.Process | None:
         try:
             pid, began = self._pid.read_text("utf-8").split()
             process = psutil.Process(int(pid))
-            if process.create_time() != float(began):
-                return None
-            if process.status() != psutil.STATUS_ZOMBIE:
-                return process
         except (FileNotFoundError, psutil.NoSuchProcess):
             return None
+        if process.create_time() != float(began):
+            return None
+        if alive(process):
+            return process
         if int(pid) in _CHILDREN:
             _CHILDREN.pop(int(pid)).wait()
         return None
 
 
+def alive(process: psutil.Process) -> bool:
+    """Tell whether a process is there and has not ended."""
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def wait_until(true: Callable[[], bool], seconds: float) -> bool:
+    """Wait until something is true, and tell whether it became so in time."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_S)
+    return True
+
+
+def servers_in(folder: Path) -> list[Server]:
+    """Return every server that was started in or below a folder and still runs."""
+    known = [Server(path.parent, path.stem) for path in sorted(folder.rglob("*.process"))]
+    return [server for server in known if server.running()]
+
+
 def stop_all(folder: Path, number: signal.Signals = signal.SIGTERM, seconds: float = 10) -> None:
     """Stop every server that was started in or below a folder: by a signal, after `seconds` by SIGKILL."""
-    servers = [Server(path.parent, path.stem) for path in sorted(folder.rglob("*.process"))]
+    servers = servers_in(folder)
     for server in servers:
         server.signal(number)
         server.signal(signal.SIGCONT)

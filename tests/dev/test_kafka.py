@@ -1,6 +1,5 @@
 """Clusters as tests use them: nodes are killed, stand still, come back; users may do what is theirs."""
 
-import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,6 @@ from typing import Any
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import (
-    KafkaError,
     KafkaTimeoutError,
     TopicAuthorizationFailedError,
     TransactionalIdAuthorizationFailedError,
@@ -22,7 +20,8 @@ from tests.servers import make_folder, remove_folder
 pytestmark = pytest.mark.slow
 
 TOPICS = ("facts", "ledger", "inbox")
-QUICK: dict[str, Any] = {"retry_backoff_ms": 20, "bootstrap_timeout_ms": 10_000, "max_block_ms": 20_000}
+QUICK: dict[str, Any] = {"retry_backoff_ms": 20, "bootstrap_timeout_ms": 30_000, "max_block_ms": 5_000}
+ATTEMPTS = 10
 
 
 def make_topics(servers: Sequence[str], names: Sequence[str], copies: int = 1, **options: Any) -> None:
@@ -40,7 +39,7 @@ def produce(servers: Sequence[str], topic: str, values: Sequence[bytes], **optio
             producer.init_transactions()
             producer.begin_transaction()
         for value in values:
-            producer.send(topic, value, partition=0).get(20)
+            producer.send(topic, value, partition=0).get(60)
         if "transactional_id" in options:
             producer.commit_transaction()
     finally:
@@ -88,7 +87,13 @@ def test_three_nodes_go_on_without_one(server_folder: Path) -> None:
     produce(cluster.servers, "ledger", [b"1", b"2"], transactional_id="ledger")
 
     cluster.kill(2)
-    produce(cluster.servers, "ledger", [b"3"], transactional_id="ledger")
+    for attempt in range(ATTEMPTS):
+        # Opened while the lost node still counts as the coordinator, a producer waits for it and never asks again.
+        try:
+            produce(cluster.servers, "ledger", [b"3"], transactional_id="ledger")
+            break
+        except KafkaTimeoutError:
+            assert attempt < ATTEMPTS - 1
 
     assert consume(cluster.servers, "ledger", 3) == [b"1", b"2", b"3"]
 
@@ -130,16 +135,23 @@ def test_outside_producers_reach_the_inbox_alone(secure: KafkaCluster) -> None:
     assert consume(secure.servers, "omnisync.inbox", 1, **secure.options("ingest")) == [b"fact"]
 
 
-def test_a_wrong_password_is_refused(secure: KafkaCluster, caplog: pytest.LogCaptureFixture) -> None:
-    wrong = {**secure.options("settle"), "sasl_plain_password": "guessed"}
+def test_only_the_right_password_is_let_in(secure: KafkaCluster) -> None:
+    right = {**secure.options("settle"), "bootstrap_servers": list(secure.servers)}
 
-    with caplog.at_level(logging.WARNING), pytest.raises(KafkaError):
-        KafkaProducer(bootstrap_servers=list(secure.servers), bootstrap_timeout_ms=1_000, **wrong)
+    with pytest.raises(KafkaTimeoutError):
+        KafkaProducer(bootstrap_timeout_ms=1_000, **{**right, "sasl_plain_password": "guessed"})
+    assert "invalid credentials with SASL mechanism SCRAM-SHA-512" in (secure.folder / "kafka-1.log").read_text("utf-8")
 
-    print(caplog.text)
+    KafkaProducer(**right).close()
 
 
-def test_without_a_password_nobody_speaks(secure: KafkaCluster) -> None:
+def test_who_shows_neither_password_nor_certificate_is_not_let_in(secure: KafkaCluster) -> None:
     for servers in (secure.servers, secure.administration):
-        with pytest.raises(KafkaError):
-            KafkaProducer(bootstrap_servers=list(servers), bootstrap_timeout_ms=1_000)
+        for protocol in ("PLAINTEXT", "SSL"):
+            with pytest.raises(KafkaTimeoutError):
+                KafkaProducer(
+                    bootstrap_servers=list(servers),
+                    bootstrap_timeout_ms=1_000,
+                    security_protocol=protocol,
+                    ssl_cafile=str(secure.secrets / "ca.pem"),
+                )
