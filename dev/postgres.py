@@ -78,15 +78,15 @@ class Postgres:
 
     def _prepare(self) -> None:
         """Make the data folder, owned by whom the server runs as."""
-        self._data.mkdir(parents=True, mode=0o700)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self._user is not None and not open_to_all(self.folder):
+            raise ServerFault(f"user {self._user} cannot reach {self.folder}: choose a folder open to all")
+        self._data.mkdir(mode=0o700)
         if self._user is not None:
             shutil.chown(self._data, self._user)
         command = [self._program("initdb"), "-D", str(self._data), "-U", OWNER]
         command += ["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, user=self._user, cwd=self._data, check=False)
-        except PermissionError as fault:
-            raise ServerFault(f"user {self._user} cannot reach {self._data}: choose a folder open to all") from fault
+        done = subprocess.run(command, capture_output=True, text=True, user=self._user, cwd=self._data, check=False)
         if done.returncode:
             raise ServerFault(f"initdb failed in {self._data}:\n{done.stdout}{done.stderr}")
         (self.folder / "port").write_text(str(free_ports(1)[0]), "utf-8")
@@ -96,8 +96,11 @@ class Postgres:
         if self._user is not None and not open_to_all(bin_folder):
             copy = self.folder / "programs"
             if not copy.exists():
-                shutil.copytree(bin_folder.parent, copy)
-            bin_folder = copy / "bin"
+                # With the libraries beside the package: the programs look for them by relative paths.
+                package = bin_folder.parents[1]
+                shutil.copytree(bin_folder.parent, copy / WHEEL / bin_folder.parent.name)
+                shutil.copytree(package.with_name(f"{WHEEL}.libs"), copy / f"{WHEEL}.libs")
+            bin_folder = copy / WHEEL / bin_folder.parent.name / "bin"
         return str(bin_folder / name)
 
 

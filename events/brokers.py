@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kafka import KafkaConsumer
-from kafka.errors import InvalidProducerEpochError, KafkaError, KafkaTimeoutError, ProducerFencedError
+from kafka.errors import (
+    InvalidProducerEpochError,
+    KafkaError,
+    KafkaTimeoutError,
+    ProducerFencedError,
+    RequestTimedOutError,
+    SaslAuthenticationFailedError,
+)
 from kafka.net.compat import KafkaNetClient
 
 from events.log import LogFault, LogFenced
@@ -52,7 +59,7 @@ def connect(client: Callable[..., Any], brokers: Brokers, topic: str | None = No
             bootstrap_servers=list(brokers.servers),
             bootstrap_timeout_ms=CONNECT_MS_MAX,
             retry_backoff_ms=RETRY_MS,
-            reconnect_backoff_max_ms=1_000,
+            reconnect_backoff_max_ms=250,
             kafka_client=open_net,
             **brokers.options,
             **settings,
@@ -62,7 +69,11 @@ def connect(client: Callable[..., Any], brokers: Brokers, topic: str | None = No
             one.close()
         if not isinstance(error, KafkaError | OSError | ValueError):
             raise
-        raise LogFault(f"kafka at {servers}: {reasons.last or error}") from error
+        reason = str(reasons.last or error)
+        if "sasl_mechanism" in brokers.options and "disconnected" in reason:
+            # The client often loses the broker's answer to a wrong password, as the broker then hangs up.
+            reason += "; are user and password right?"
+        raise LogFault(f"kafka at {servers}: {reason}") from error
     finally:
         log.removeHandler(reasons)
 
@@ -84,12 +95,19 @@ def _is_security(name: str) -> bool:
 
 
 class _Reasons(logging.Handler):
-    """Keeps the last error that the client logged, since what it raises says only that its time was up."""
+    """Keeps the error that the client logged and that says most: what it raises says only that its time was up."""
 
     last: BaseException | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
         """Look for an exception among what was logged."""
         for said in record.args or ():
-            if isinstance(said, Exception) and not isinstance(said, KafkaTimeoutError):
+            if isinstance(said, Exception) and _tells(said) >= _tells(self.last):
                 self.last = said
+
+
+def _tells(error: BaseException | None) -> int:
+    """Rank an error: while one is refused, connections also break and requests also time out."""
+    if isinstance(error, SaslAuthenticationFailedError):
+        return 2
+    return 0 if error is None or isinstance(error, KafkaTimeoutError | RequestTimedOutError) else 1

@@ -59,7 +59,7 @@ class Partition:
         try:
             with kafka_faults(self.name):
                 if number not in (self._consumer.partitions_for_topic(topic) or ()):
-                    raise LogFault(f"{self.name}: there is no such topic, or no such partition of it")
+                    raise LogFault(f"{self.name}: there is no such topic or partition, or we may not read it")
                 self._consumer.assign([self._partition])
         except BaseException:
             self.close()

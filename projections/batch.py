@@ -153,19 +153,17 @@ def read_records(
 ) -> Iterator[list[Record]]:
     """As `read_batches`, of any log."""
     wanted = takewhile(lambda record: end is None or record.end <= end, log.read(position))
-    yield from cut_records(wanted, events_max=events_max)
+    yield from cut_records(wanted, events_max)
 
 
-def cut_records(
-    records: Iterable[Record], boundary: int | None = None, events_max: int | None = None
-) -> Iterator[list[Record]]:
-    """Part records into what goes into one transaction each; none reaches across the boundary."""
+def cut_records(records: Iterable[Record], events_max: int | None = None) -> Iterator[list[Record]]:
+    """Part records into what goes into one transaction each."""
     part: list[Record] = []
     count = 0
     for record in records:
         part.append(record)
         count += record.header.count
-        if count >= (events_max or EVENTS_MAX) or record.end == boundary:
+        if count >= (events_max or EVENTS_MAX):
             yield part
             part, count = [], 0
     if part:

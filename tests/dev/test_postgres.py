@@ -1,11 +1,12 @@
 """PostgreSQL as tests use it: killed, it comes back with what was committed, under the address it had."""
 
+import os
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from dev.postgres import Postgres, open_to_all
+from dev.postgres import ROOTS_STAND_IN, WHEEL, Postgres, open_to_all, programs
 from dev.process import ServerFault
 from dev.properties import POSTGRES
 
@@ -50,6 +51,40 @@ def test_a_folder_is_open_to_all_if_each_above_it_is(tmp_path: Path) -> None:
 
     assert not open_to_all(inside)
     assert open_to_all(Path("/"))
+
+
+def test_a_folder_that_roots_stand_in_cannot_reach_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    server = Postgres(tmp_path / "postgres")
+    server._user = ROOTS_STAND_IN
+
+    with pytest.raises(ServerFault, match="user nobody cannot reach"):
+        server.start()
+
+
+@pytest.mark.slow
+def test_programs_that_roots_stand_in_cannot_reach_are_copied(
+    server_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tmp_path.chmod(0o700)
+    package = programs().parents[1]
+    for part in (package, package.with_name(f"{WHEEL}.libs")):
+        (tmp_path / part.name).symlink_to(part)
+    unreachable = tmp_path / programs().relative_to(package.parent)
+    monkeypatch.setattr("dev.postgres.programs", lambda: unreachable)
+    server = Postgres(server_folder / "postgres")
+
+    server.start()
+
+    connect(server.url).close()
+    assert (server_folder / "postgres" / "programs").exists() == (os.geteuid() == 0)
+
+
+def test_a_missing_wheel_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dev.postgres.WHEEL", "no_such_wheel")
+
+    with pytest.raises(ServerFault, match="missing: the package no_such_wheel"):
+        programs()
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,25 @@ def test_a_broker_that_is_not_there_is_named_with_the_reason(nobody: str) -> Non
         with pytest.raises(LogFault, match=f"kafka at {nobody}: KafkaConnectionError: 111 ECONNREFUSED"):
             one.result()
     assert threading.enumerate() == before
+
+
+@pytest.mark.slow
+def test_who_is_hung_up_on_is_asked_for_the_password() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=hang_up, args=[server], daemon=True).start()
+        options = {"security_protocol": "SASL_PLAINTEXT", "sasl_mechanism": "SCRAM-SHA-512"}
+        secret = {"sasl_plain_username": "facts", "sasl_plain_password": "hunter2"}
+
+        with pytest.raises(LogFault, match=r"disconnected; are user and password right\?$"):
+            KafkaWriter(Brokers((f"127.0.0.1:{server.getsockname()[1]}",), options | secret), "w")
+        server.shutdown(socket.SHUT_RDWR)
+
+
+def hang_up(server: socket.socket) -> None:
+    """Accept callers and hang up, until the server is shut down."""
+    with suppress(OSError):
+        while True:
+            server.accept()[0].close()
 
 
 @pytest.mark.slow

@@ -201,5 +201,5 @@ def test_any_position_is_found_among_gaps(
 
 def test_a_topic_that_is_not_there_is_named(brokers: Brokers, topic: str) -> None:
     for name, partition in (f"{topic}-no", 0), (topic, 2):
-        with pytest.raises(LogFault, match=f"{name}-{partition}: there is no such topic, or no such partition"):
+        with pytest.raises(LogFault, match=f"{name}-{partition}: there is no such topic or partition"):
             KafkaLog(brokers, name, partition, "facts")

@@ -15,13 +15,16 @@ from typing import Any
 
 import pytest
 from kafka import KafkaProducer
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, select, text
+from sqlalchemy.exc import ProgrammingError
 
 from app.books import MIGRATIONS
 from app.facts import to_line
 from benchmarks.stream import PARAMETERS, usage_stream
+from dev.access import admin_options
+from dev.kafka import KafkaCluster
 from dev.postgres import Postgres
-from events.kafka import Brokers
+from events.kafka import Brokers, KafkaWriter
 from events.log import LogDamaged, LogFault
 from events.record import Record, build_header, pack
 from events.topics import create_topics
@@ -298,6 +301,38 @@ def test_a_broker_that_is_not_there_is_said_at_once(database: str) -> None:
     with pytest.raises(LogFault, match=r"127\.0\.0\.1:1\b"):
         run_worker(Brokers(("127.0.0.1:1",)), engine, "nobody", LANES, lambda: False)
     engine.dispose()
+
+
+def test_tables_that_are_not_what_they_should_be_end_the_process(scene: Scene, cluster: Cluster) -> None:
+    cluster.put_all(scene)
+    with cluster.engine.begin() as connection:
+        connection.execute(text("DROP TABLE balance CASCADE"))
+
+    with pytest.raises(ProgrammingError, match="balance"):
+        run_worker(cluster.brokers, cluster.engine, cluster.prefix, LANES, lambda: False)
+
+
+def test_a_worker_shows_who_it_is(scene: Scene, database: str, server_folder: Path) -> None:
+    servers = KafkaCluster(server_folder / "kafka", secure=True)
+    servers.start()
+    administrator = Brokers(servers.administration, admin_options(servers.secrets))
+    create_topics(administrator, dict.fromkeys(("omnisync.ledger", "omnisync.facts"), LANES + 1), 1)
+    writer = KafkaWriter(Brokers(servers.servers, servers.options("settle")), "omnisync.ledger")
+    for record in scene.logs["hub"]:
+        writer.send("omnisync.ledger", HUB, pack(record))
+    writer.commit()
+    writer.close()
+    engine = open_postgres(database, writable=True)
+    migrate(engine, MIGRATIONS)
+
+    run_worker(
+        Brokers(servers.servers, servers.options("project")), engine, "omnisync", LANES, lambda: False, once=True
+    )
+
+    with engine.connect() as connection:
+        end = connection.execute(select(tables.checkpoint.c.position).where(tables.checkpoint.c.log == "hub")).scalar()
+    engine.dispose()
+    assert end == scene.logs["hub"][-1].end
 
 
 def forged(record: Record) -> Record:

@@ -1,0 +1,289 @@
+"""The projecting stage of a cluster, beside a plain Faust agent that inserts through SQLAlchemy's ORM.
+
+python -m benchmarks.cluster --n 30000
+python -m dev run -- python -m benchmarks.cluster       where no servers run yet
+
+Stream (a) is settled on eight lanes and put into Kafka: our records into one topic, each decision as a message of its
+own into another, since an agent takes one event at a time. Then each projects what is there into a database of its own,
+in a process of its own; the rate is that from the first event to the last, with broker and database on the same CPUs.
+Both must end with the same sums of all accounts.
+"""
+
+import argparse
+import asyncio
+import multiprocessing
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from time import perf_counter, process_time
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+from kafka import KafkaProducer
+from sqlalchemy import BigInteger, Engine, Numeric, String, create_engine, select
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+from app.books import MIGRATIONS, Books
+from app.stages import SETTLE
+from benchmarks.stream import PARAMETERS, usage_stream, write_lines
+from dev.__main__ import KAFKA, POSTGRES
+from dev.postgres import create_database, drop_database
+from events.codec import decode
+from events.event import Decision
+from events.kafka import Brokers
+from events.log import Log
+from events.record import pack
+from events.topics import create_topics
+from ledger.entry import Side
+from ledger.parameters import parameters_from_toml
+from ledger.post import post
+from projections import tables
+from projections.database import migrate, open_postgres
+from projections.project import Projector
+from projections.worker import run_worker
+from settlement.lines import read_chunks
+
+__all__ = ["Measured", "main", "run"]
+
+LANES = 8
+TAKEN = 1_000
+Sums = dict[str, int]
+
+
+class Measured(NamedTuple):
+    """What a process did from its first event to its last: events, seconds, and its CPU seconds among them."""
+
+    events: int
+    seconds: float
+    cpu: float
+
+    def say(self, name: str) -> None:
+        """Print a line."""
+        rate, each = self.events / self.seconds, self.cpu / self.events * 1e6
+        print(f"{name:<22}{self.events:>9,} events {rate:>9,.0f}/s {each:>7.1f} µs of its CPU an event")
+
+
+class Clock:
+    """Marks the first moment and the last."""
+
+    def __init__(self) -> None:
+        """Begin with no moment."""
+        self._first: tuple[float, float] | None = None
+        self._last = (0.0, 0.0)
+
+    def mark(self) -> None:
+        """Take this moment."""
+        self._last = perf_counter(), process_time()
+        self._first = self._first or self._last
+
+    def measured(self, events: int) -> Measured:
+        """Return what lies between."""
+        assert self._first is not None
+        return Measured(events, self._last[0] - self._first[0], self._last[1] - self._first[1])
+
+
+class Base(DeclarativeBase):
+    """The tables of the plain agent."""
+
+
+class Posted(Base):
+    """A posting."""
+
+    __tablename__ = "posted"
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    subject: Mapped[str] = mapped_column(String(88))
+    account: Mapped[str] = mapped_column(String(300))
+    amount: Mapped[int] = mapped_column(Numeric(39, 0))
+
+
+class Held(Base):
+    """What an account holds."""
+
+    __tablename__ = "held"
+    account: Mapped[str] = mapped_column(String(300), primary_key=True)
+    amount: Mapped[int] = mapped_column(Numeric(39, 0))
+
+
+def settle(n: int, folder: Path) -> list[Log]:
+    """Settle stream (a); return the ledger logs in the order of their partitions."""
+    write_lines(usage_stream(n), folder / "stream")
+    books = Books(folder / "books")
+    books.create(parameters_from_toml(PARAMETERS.read_text(encoding="utf-8")), LANES)
+    file = os.open(folder / "stream", os.O_RDONLY)
+    for _ in books.ingest(read_chunks(file), "stream"):
+        pass
+    os.close(file)
+    with books.stages(SETTLE) as stages:
+        stages.run()
+    return [*books.lanes(), books.hub()]
+
+
+def put(brokers: Brokers, topic: str, messages: Iterable[tuple[int, bytes]]) -> int:
+    """Put messages into a topic; return how many."""
+    producer = KafkaProducer(
+        bootstrap_servers=list(brokers.servers), compression_type="zstd", linger_ms=20, max_request_size=2 << 20
+    )
+    count = 0
+    for count, (partition, value) in enumerate(messages, 1):  # noqa: B007
+        producer.send(topic, value, partition=partition)
+    producer.flush()
+    producer.close()
+    return count
+
+
+def project(servers: Sequence[str], url: str, prefix: str, events: int) -> tuple[Measured, Measured]:
+    """Project as a worker does; return head and history."""
+    engine = open_postgres(url, writable=True)
+    head, history = Clock(), Clock()
+    fold, fold_history = Projector.fold, Projector.fold_history
+
+    def timed(clock: Clock, step: Callable[..., int]) -> Callable[..., int]:
+        def run(*arguments: Any) -> int:
+            clock.mark()
+            done = step(*arguments)
+            clock.mark()
+            return done
+
+        return run
+
+    Projector.fold, Projector.fold_history = (  # type: ignore[method-assign]
+        timed(head, fold),
+        timed(history, fold_history),
+    )
+    run_worker(Brokers(tuple(servers)), engine, prefix, LANES, lambda: False, once=True)
+    engine.dispose()
+    return head.measured(events), history.measured(events)
+
+
+def run_agent(servers: Sequence[str], url: str, topic: str, events: int) -> Measured:
+    """Project as the manuals of both have it: an agent, a batch of events, a session, objects."""
+    engine, clock = create_engine(url), Clock()
+    Base.metadata.create_all(engine)
+    asyncio.run(_serve_agent(servers, engine, topic, events, clock))
+    engine.dispose()
+    return clock.measured(events)
+
+
+async def _serve_agent(servers: Sequence[str], engine: Engine, topic: str, events: int, clock: Clock) -> None:
+    import faust
+
+    app = faust.App(
+        topic,
+        broker=f"aiokafka://{servers[0]}",
+        store="memory://",
+        web_enabled=False,
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        consumer_auto_offset_reset="earliest",
+        datadir=tempfile.mkdtemp(),
+    )
+    done = 0
+
+    async def agent(stream: Any) -> None:
+        nonlocal done
+        async for lines in stream.take(TAKEN, within=0.1):
+            clock.mark()
+            await asyncio.to_thread(_insert, engine, lines)
+            clock.mark()
+            done += len(lines)
+
+    app.agent(app.topic(topic, value_type=bytes, value_serializer="raw"))(agent)
+    await app.start()
+    while done < events:
+        await asyncio.sleep(0.1)
+    await app.stop()
+
+
+def _insert(engine: Engine, lines: Sequence[bytes]) -> None:
+    postings = []
+    for line in lines:
+        decision = decode(line)
+        assert isinstance(decision, Decision)
+        entry = post(decision)
+        postings += [(decision.subject, posting) for posting in ([] if entry is None else entry.postings)]
+    with Session(engine) as session, session.begin():
+        names = {posting.account for _, posting in postings}
+        held = {row.account: row for row in session.scalars(select(Held).where(Held.account.in_(names)))}
+        for subject, posting in postings:
+            amount = posting.amount if posting.side is Side.CREDIT else -posting.amount
+            session.add(Posted(subject=subject, account=posting.account, amount=amount))
+            if posting.account not in held:
+                held[posting.account] = Held(account=posting.account, amount=0)
+                session.add(held[posting.account])
+            # Decimals would be rounded to 28 digits.
+            held[posting.account].amount = int(held[posting.account].amount) + amount
+
+
+def our_sums(url: str) -> Sums:
+    """Return what accounts hold by our tables."""
+    engine = open_postgres(url, writable=True)
+    sums: Sums = {}
+    query = select(tables.account.c.account, tables.balance.c.debits, tables.balance.c.credits).join(tables.balance)
+    with engine.connect() as connection:
+        for name, debits, credits in connection.execute(query):
+            sums[name] = sums.get(name, 0) + credits - debits
+    engine.dispose()
+    return sums
+
+
+def plain_sums(url: str) -> Sums:
+    """Return what accounts hold by the agent's tables."""
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        sums = {row.account: int(row.amount) for row in connection.execute(select(Held.account, Held.amount))}
+    engine.dispose()
+    return sums
+
+
+def compare(brokers: Brokers, prefix: str, logs: list[Log], databases: tuple[str, str]) -> bool:
+    """Measure both on what the logs hold; return whether their sums are the same."""
+    topics = {f"{prefix}.{name}": LANES + 1 for name in ("ledger", "facts", "plain")}
+    create_topics(brokers, topics, replication=1)
+    records = [(number, record) for number, log in enumerate(logs) for record in log.read()]
+    put(brokers, f"{prefix}.ledger", ((number, pack(record)) for number, record in records))
+    events = put(brokers, f"{prefix}.plain", ((number, line) for number, record in records for line in record.lines))
+    ours, plain = databases
+    engine = open_postgres(ours, writable=True)
+    migrate(engine, MIGRATIONS)
+    engine.dispose()
+    head, history = in_process(project, brokers.servers, ours, prefix, events)
+    agent = in_process(run_agent, brokers.servers, plain, f"{prefix}.plain", events)
+    head.say("worker, head")
+    history.say("worker, history")
+    agent.say("plain agent, ORM")
+    exact = our_sums(ours) == plain_sums(plain)
+    print(f"{len(records):,} records; the same sums of all accounts: {'yes' if exact else 'NO'}")
+    return exact
+
+
+def run(servers: Sequence[str], postgres: str, n: int) -> bool:
+    """Measure both on `n` settlements, in topics and databases made for it; return whether their sums are the same."""
+    prefix = f"bench-{uuid4().hex[:8]}"
+    databases = [create_database(postgres, f"{prefix}-{name}") for name in ("ours", "plain")]
+    try:
+        with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
+            logs = settle(n, Path(folder))
+            return compare(Brokers(tuple(servers)), prefix, logs, (databases[0], databases[1]))
+    finally:
+        for database in databases:
+            drop_database(database)
+
+
+def in_process(work: Callable[..., Any], *arguments: Any) -> Any:
+    """Run a function in a process of its own."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(work, arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure both; return 1 where their sums differ."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.cluster", description=__doc__.splitlines()[0])
+    parser.add_argument("--n", type=int, default=30_000, metavar="N", help="settlements (default 30,000)")
+    n = parser.parse_args(arguments).n
+    return 0 if run(os.environ[KAFKA].split(","), os.environ[POSTGRES], n) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
