@@ -102,9 +102,14 @@ class _Looked(Collector):
 
 
 @contextmanager
-def serve_metrics(surveyor: Surveyor, address: str, port: int) -> Iterator[tuple[Metrics, int]]:
-    """Serve while the block runs; yield what stages tell, and the port, which is a free one for 0. Raises: OSError."""
+def serve_metrics(surveyor: Surveyor, address: str, port: int, *more: Collector) -> Iterator[tuple[Metrics, int]]:
+    """Serve while the block runs; yield what stages tell, and the port, which is a free one for 0.
+
+    `more` is what the process tells besides. Raises: OSError.
+    """
     registry = CollectorRegistry()
+    for collector in more:
+        registry.register(collector)
     ProcessCollector(registry=registry)
     metrics = Metrics(registry)
     registry.register(_Looked(surveyor))

@@ -28,11 +28,13 @@ from projections.position import history_of
 from projections.project import ProjectionMoved, Projector
 from projections.stream import Message, build_app
 
-__all__ = ["run_worker"]
+__all__ = ["HALTED", "run_worker"]
 
 _LOG = logging.getLogger(__name__)
 _FACTS = "facts/hub"
-_HALTED = Gauge("omnisync_projection_halted", "1 where a log is damaged or breaks an invariant, and stands", ["log"])
+HALTED = Gauge(
+    "omnisync_projection_halted", "1 where a log is damaged or breaks an invariant, and stands.", ["log"], registry=None
+)
 # How soon a request to stop is seen.
 WATCH_S = 0.2
 # Some statements go to the driver itself, and its errors come as they are.
@@ -108,14 +110,14 @@ class _Folding:
         for name in (*self.names, _FACTS):
             self._projector.drop(name)
         for name in self.faults:
-            _HALTED.labels(name).set(0)
+            HALTED.labels(name).set(0)
         self.faults.clear()
 
     def halt(self, partition: int, fault: Exception) -> None:
         name = self.names[partition]
         self.faults[name] = fault
         self._projector.drop(name)
-        _HALTED.labels(name).set(1)
+        HALTED.labels(name).set(1)
         _LOG.critical("%s stands still, and what rests on it: %s", name, fault)
 
     def reader(self, name: str) -> KafkaLog:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -13,7 +14,7 @@ from app.books import Books
 from app.facts import Producer, to_line
 from app.options import books_option, instant, log_option, settings_of
 from app.render import print_json, progress, say
-from app.stages import PROJECT, SETTLE, Progress, Stages
+from app.stages import PROJECT, SETTLE, Progress, Stages, Watch
 from app.stopping import Stopping, heed_signals
 from ledger.parameters import Parameters, parameters_from_toml
 from projections.position import format_position
@@ -254,7 +255,10 @@ def _run_cluster(books: AnyBooks, once: bool, only: str | None, from_start: bool
         if only != SETTLE:
             if not once:
                 say("projecting; stop with Ctrl-C")
-            told["position"] = format_position(books.project(stopping, once=once))
+            from projections.worker import HALTED
+
+            with _serving(books, HALTED):
+                told["position"] = format_position(books.project(stopping, once=once))
     if as_json:
         print_json(told)
     else:
@@ -265,18 +269,25 @@ def _run_cluster(books: AnyBooks, once: bool, only: str | None, from_start: bool
 @contextmanager
 def _watched(books: AnyBooks, only: str | None, from_start: bool) -> Iterator[Stages]:
     """Hold the stages, and serve their metrics where a port is set."""
-    told = settings_of(click.get_current_context()).metrics
-    with books.stages(only, from_start=from_start) as stages:
-        if told.port is None:
-            yield stages
-            return
-        from app.metrics import serve_metrics
-        from app.standing import Surveyor
-
-        with serve_metrics(Surveyor(books), told.address, told.port) as (metrics, port):
-            say(f"metrics on http://{told.address}:{port}/metrics")
+    with books.stages(only, from_start=from_start) as stages, _serving(books) as metrics:
+        if metrics is not None:
             stages.tell(metrics)
-            yield stages
+        yield stages
+
+
+@contextmanager
+def _serving(books: AnyBooks, *more: Any) -> Iterator[Watch | None]:
+    """Serve metrics where a port is set, and yield what stages tell them."""
+    told = settings_of(click.get_current_context()).metrics
+    if told.port is None:
+        yield None
+        return
+    from app.metrics import serve_metrics
+    from app.standing import Surveyor
+
+    with serve_metrics(Surveyor(books), told.address, told.port, *more) as (metrics, port):
+        say(f"metrics on http://{told.address}:{port}/metrics")
+        yield metrics
 
 
 def _run_shown(stages: Stages, *, history: bool) -> tuple[int, int]:
