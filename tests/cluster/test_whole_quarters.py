@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -34,18 +34,37 @@ def alibaba() -> tuple[Parameters, list[bytes]]:
     return parameters_from_toml(PRESET.read_text("utf-8")), trace(PODS, NODES).encode().splitlines()
 
 
-@pytest.mark.parametrize("lanes", [1, 8])
-@pytest.mark.parametrize("source", [quarter, alibaba])
-def test_the_books_are_the_same(deployment: Deployment, tmp_path: Path, source: Any, lanes: int) -> None:
-    parameters, lines = source()
-    facts, folder = write_facts(tmp_path / "facts.jsonl", lines), tmp_path / "B"
-    Books(folder).create(parameters)
-    deployment.books().create(parameters, lanes)
-    here, there = {}, {}
-    for command in (("ingest", facts), ("run", "--once"), ("report", "jobs"), ("verify", "--all")):
-        here[command[0]] = json.loads(omnisync(*command, "--json", "--data", folder).out)
-        there[command[0]] = json.loads(deployment.run(*command, "--json").out)
+class Told(NamedTuple):
+    """Facts, and what the commands say of them in a folder."""
 
-    assert there["report"]["totals"] == here["report"]["totals"]
-    assert there["verify"]["ok"]
-    assert there["verify"]["digests"] == here["verify"]["digests"]
+    parameters: Parameters
+    facts: Path
+    answers: dict[str, Any]
+
+
+COMMANDS: tuple[tuple[str, ...], ...] = (("ingest",), ("run", "--once"), ("report", "jobs"), ("verify", "--all"))
+
+
+@pytest.fixture(scope="module", params=[quarter, alibaba])
+def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Told:
+    parameters, lines = request.param()
+    folder = tmp_path_factory.mktemp("embedded")
+    facts = write_facts(folder / "facts.jsonl", lines)
+    Books(folder / "B").create(parameters)
+    answers = {}
+    for name, *rest in COMMANDS:
+        more = [facts] if name == "ingest" else rest
+        answers[name] = json.loads(omnisync(name, *more, "--json", "--data", folder / "B").out)
+    return Told(parameters, facts, answers)
+
+
+@pytest.mark.parametrize("lanes", [1, 8])
+def test_the_books_are_the_same(deployment: Deployment, told: Told, lanes: int) -> None:
+    deployment.books().create(told.parameters, lanes)
+    deployment.run("ingest", told.facts)
+    deployment.do("run", "--once")
+
+    assert deployment.told("report", "jobs")["totals"] == told.answers["report"]["totals"]
+    verified = deployment.told("verify", "--all")
+    assert verified["ok"]
+    assert verified["digests"] == told.answers["verify"]["digests"]
