@@ -1,23 +1,25 @@
-"""The projecting stage of a cluster, beside a plain Faust agent that inserts through SQLAlchemy's ORM.
+"""A cluster's stages on stream (a), and projecting beside a plain Faust agent that inserts through SQLAlchemy's ORM.
 
-python -m benchmarks.cluster --n 30000
+python -m benchmarks.cluster --n 30000 --lanes 8
 python -m dev run -- python -m benchmarks.cluster       where no servers run yet
 
-Stream (a) is settled on eight lanes and put into Kafka: our records into one topic, each decision as a message of its
-own into another, since an agent takes one event at a time. Then each projects what is there into a database of its own,
-in a process of its own; the rate is that from the first event to the last, with broker and database on the same CPUs.
-Both must end with the same sums of all accounts.
+First the product's own path: ingest, then settling with a worker beside it, from the first fact to the last balance;
+and single facts on an idle cluster, until they are acknowledged and until what they lead to is committed. Then the
+projecting alone: our records in one topic, each decision as a message of its own in another, since an agent takes one
+event at a time; each projects what is there into a database of its own, in a process of its own, from its first event
+to its last. Broker and database run on the same CPUs. All must end with the same sums of all accounts.
 """
 
 import argparse
 import asyncio
+import json
 import multiprocessing
 import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from time import perf_counter, process_time
+from time import perf_counter, process_time, sleep
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -26,7 +28,11 @@ from sqlalchemy import BigInteger, Engine, Numeric, String, create_engine, selec
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from app.books import MIGRATIONS, Books
-from app.stages import SETTLE
+from app.clock import now
+from app.cluster import ClusterBooks
+from app.facts import Producer, to_line
+from app.settings import Settings
+from app.stages import SETTLE, Stages
 from benchmarks.stream import PARAMETERS, usage_stream, write_lines
 from dev.__main__ import KAFKA, POSTGRES
 from dev.postgres import create_database, drop_database
@@ -43,12 +49,13 @@ from projections import tables
 from projections.database import migrate, open_postgres
 from projections.project import Projector
 from projections.worker import run_worker
-from settlement.lines import read_chunks
+from settlement.ingest import ingest
+from settlement.lines import Line, read_chunks
 
 __all__ = ["Measured", "main", "run"]
 
-LANES = 8
 TAKEN = 1_000
+SINGLE = 200
 Sums = dict[str, int]
 
 
@@ -106,11 +113,11 @@ class Held(Base):
     amount: Mapped[int] = mapped_column(Numeric(39, 0))
 
 
-def settle(n: int, folder: Path) -> list[Log]:
+def settle(n: int, lanes: int, folder: Path) -> list[Log]:
     """Settle stream (a); return the ledger logs in the order of their partitions."""
     write_lines(usage_stream(n), folder / "stream")
     books = Books(folder / "books")
-    books.create(parameters_from_toml(PARAMETERS.read_text(encoding="utf-8")), LANES)
+    books.create(parameters_from_toml(PARAMETERS.read_text(encoding="utf-8")), lanes)
     file = os.open(folder / "stream", os.O_RDONLY)
     for _ in books.ingest(read_chunks(file), "stream"):
         pass
@@ -133,7 +140,7 @@ def put(brokers: Brokers, topic: str, messages: Iterable[tuple[int, bytes]]) -> 
     return count
 
 
-def project(servers: Sequence[str], url: str, prefix: str, events: int) -> tuple[Measured, Measured]:
+def project(servers: Sequence[str], url: str, prefix: str, lanes: int, events: int) -> tuple[Measured, Measured]:
     """Project as a worker does; return head and history."""
     engine = open_postgres(url, writable=True)
     head, history = Clock(), Clock()
@@ -152,7 +159,7 @@ def project(servers: Sequence[str], url: str, prefix: str, events: int) -> tuple
         timed(head, fold),
         timed(history, fold_history),
     )
-    run_worker(Brokers(tuple(servers)), engine, prefix, LANES, lambda: False, once=True)
+    run_worker(Brokers(tuple(servers)), engine, prefix, lanes, lambda: False, once=True)
     engine.dispose()
     return head.measured(events), history.measured(events)
 
@@ -237,9 +244,82 @@ def plain_sums(url: str) -> Sums:
     return sums
 
 
+def run_stages(servers: Sequence[str], url: str, prefix: str, lanes: int, stream: Path) -> None:
+    """Do what the commands do, and say how long each took."""
+    with tempfile.TemporaryDirectory(prefix="benchmarks-") as cache:
+        settings = Settings.model_validate(
+            {
+                "cache": cache,
+                "kafka": {"servers": servers, "prefix": prefix, "replication": 1},
+                "postgres": {"url": url},
+            }
+        )
+        books = ClusterBooks(settings)
+        books.create(parameters_from_toml(PARAMETERS.read_text(encoding="utf-8")), lanes)
+        ingested, settled = Clock(), Clock()
+        file = os.open(stream, os.O_RDONLY)
+        ingested.mark()
+        facts = sum(receipt.accepted for receipt in books.ingest(read_chunks(file), "stream"))
+        ingested.mark()
+        os.close(file)
+        ingested.measured(facts).say("ingest")
+        worker = multiprocessing.get_context("spawn").Process(target=work, args=(settings.model_dump_json(), url))
+        worker.start()
+        with books.stages(SETTLE) as stages:
+            settled.mark()
+            stages.run()
+            settled.mark()
+            decided = settled.measured(facts)
+            decided.say("settle, worker beside")
+            wait_for_head(books, url)
+            settled.mark()
+            settled.measured(facts)._replace(cpu=decided.cpu).say("… and to the balance")
+            say_single(books, stages)
+        worker.terminate()
+        worker.join()
+
+
+def work(settings: str, url: str) -> None:
+    """Be a worker until terminated."""
+    told = json.loads(settings)["kafka"]
+    engine = open_postgres(url, writable=True)
+    lanes = ClusterBooks(Settings.model_validate({"kafka": told, "postgres": {"url": url}})).count_lanes()
+    run_worker(Brokers(tuple(told["servers"])), engine, told["prefix"], lanes, lambda: False)
+
+
+def wait_for_head(books: ClusterBooks, url: str) -> None:
+    """Wait until the tables hold all that is committed."""
+    ends = {log.name: log.end() for log in books.ledgers()}
+    engine = open_postgres(url, writable=True)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        while {row.log: row.position for row in connection.execute(select(tables.checkpoint))}.items() < ends.items():
+            sleep(0.005)
+    engine.dispose()
+
+
+def say_single(books: ClusterBooks, stages: Stages) -> None:
+    """Say how long a fact takes that comes alone, until it is acknowledged, and until its decision is committed."""
+    acknowledged, committed = [], []
+    producer = Producer("single", "usage")
+    with books.open_facts() as partitions:
+        mark = partitions.marks()["usage"]
+        for number in range(SINGLE):
+            line = to_line(producer.mark(mark + number + 1)).rstrip(b"\n")
+            began = perf_counter()
+            for receipt in ingest(iter([[Line(1, line, len(line))]]), "single", partitions, now):
+                assert receipt.accepted == 1, receipt
+            acknowledged.append(perf_counter() - began)
+            stages.run()
+            committed.append(perf_counter() - began)
+    for name, seconds in (("acknowledged", acknowledged), ("decided, committed", committed)):
+        ordered = sorted(seconds)
+        middle, most = ordered[len(ordered) // 2] * 1e3, ordered[len(ordered) * 99 // 100] * 1e3
+        print(f"{name:<22}{middle:>6.1f} ms p50 {most:>6.1f} ms p99, one fact at a time")
+
+
 def compare(brokers: Brokers, prefix: str, logs: list[Log], databases: tuple[str, str]) -> bool:
     """Measure both on what the logs hold; return whether their sums are the same."""
-    topics = {f"{prefix}.{name}": LANES + 1 for name in ("ledger", "facts", "plain")}
+    topics = {f"{prefix}.{name}": len(logs) for name in ("ledger", "facts", "plain")}
     create_topics(brokers, topics, replication=1)
     records = [(number, record) for number, log in enumerate(logs) for record in log.read()]
     put(brokers, f"{prefix}.ledger", ((number, pack(record)) for number, record in records))
@@ -248,7 +328,7 @@ def compare(brokers: Brokers, prefix: str, logs: list[Log], databases: tuple[str
     engine = open_postgres(ours, writable=True)
     migrate(engine, MIGRATIONS)
     engine.dispose()
-    head, history = in_process(project, brokers.servers, ours, prefix, events)
+    head, history = in_process(project, brokers.servers, ours, prefix, len(logs) - 1, events)
     agent = in_process(run_agent, brokers.servers, plain, f"{prefix}.plain", events)
     head.say("worker, head")
     history.say("worker, history")
@@ -258,14 +338,17 @@ def compare(brokers: Brokers, prefix: str, logs: list[Log], databases: tuple[str
     return exact
 
 
-def run(servers: Sequence[str], postgres: str, n: int) -> bool:
-    """Measure both on `n` settlements, in topics and databases made for it; return whether their sums are the same."""
+def run(servers: Sequence[str], postgres: str, n: int, lanes: int = 1) -> bool:
+    """Measure all on `n` settlements, in topics and databases made for it; return whether their sums are the same."""
     prefix = f"bench-{uuid4().hex[:8]}"
-    databases = [create_database(postgres, f"{prefix}-{name}") for name in ("ours", "plain")]
+    databases = [create_database(postgres, f"{prefix}-{name}") for name in ("ours", "plain", "whole")]
     try:
         with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
-            logs = settle(n, Path(folder))
-            return compare(Brokers(tuple(servers)), prefix, logs, (databases[0], databases[1]))
+            logs = settle(n, lanes, Path(folder))
+            print(f"{n:,} settlements, lanes: {lanes}")
+            run_stages(servers, databases[2], f"{prefix}-whole", lanes, Path(folder) / "stream")
+            exact = compare(Brokers(tuple(servers)), prefix, logs, (databases[0], databases[1]))
+            return exact and our_sums(databases[0]) == our_sums(databases[2])
     finally:
         for database in databases:
             drop_database(database)
@@ -281,8 +364,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure both; return 1 where their sums differ."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cluster", description=__doc__.splitlines()[0])
     parser.add_argument("--n", type=int, default=30_000, metavar="N", help="settlements (default 30,000)")
-    n = parser.parse_args(arguments).n
-    return 0 if run(os.environ[KAFKA].split(","), os.environ[POSTGRES], n) else 1
+    parser.add_argument("--lanes", type=int, default=1, metavar="N", help="lanes (default 1)")
+    told = parser.parse_args(arguments)
+    return 0 if run(os.environ[KAFKA].split(","), os.environ[POSTGRES], told.n, told.lanes) else 1
 
 
 if __name__ == "__main__":
