@@ -1,8 +1,7 @@
 """A run of facts that intake has accepted, at a lane: whole jobs are settled many at once, all else one by one."""
 
 from collections.abc import Iterator
-from itertools import islice
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -31,24 +30,23 @@ class LaneRuns:
         """Begin with a lane that has not begun."""
         self._lane = lane
         self._whole_jobs = WholeJobs(lane.state, parameters, params_hash)
+        self._facts = _Facts(Batch({}, np.empty(0, dtype=np.int64)))
 
     def take(self, batch: Batch, run: Run, network_time: int) -> Iterator[Decided]:
         """Decide on the facts of a run, which came at one network time; yield decisions in order."""
-        blocks = list(_find_whole_jobs(batch, run))
-        alone = np.ones(run.end - run.start, dtype=np.bool_)
-        for start, end, _ in blocks:
-            alone[start - run.start : end - run.start] = False
-        facts = iter(accept_run(batch, run, alone))
+        if self._facts.batch is not batch:
+            self._facts = _Facts(batch)
         at = run.start
-        for start, end, usage in blocks:
-            yield self._take(facts, start - at, network_time)
+        for start, end, usage in _find_whole_jobs(batch, run):
+            yield self._take(run, at, start, network_time)
             yield from self._settle(usage, run.late[start - run.start : end - run.start], network_time)
             at = end
-        yield self._take(facts, run.end - at, network_time)
+        yield self._take(run, at, run.end, network_time)
 
-    def _take(self, facts: Iterator[Accepted], count: int, network_time: int) -> Decided:
-        for accepted in islice(facts, count):
-            self._lane.decide(accepted, network_time)
+    def _take(self, run: Run, start: int, end: int, network_time: int) -> Decided:
+        decide = self._lane.decide
+        for accepted in self._facts.accept(start, end, run.late[start - run.start : end - run.start]):
+            decide(accepted, network_time)
         return self._lane.give()
 
     def _settle(self, usage: Columns, late: npt.NDArray[np.bool_], network_time: int) -> Iterator[Decided]:
@@ -86,6 +84,32 @@ def _find_whole_jobs(batch: Batch, run: Run) -> Iterator[tuple[int, int, Columns
         if len(places) >= WHOLE_MIN:
             start, end = int(usage.rows[places[0]]), int(usage.rows[places[-1]]) + 1
             yield start, end, usage if len(places) == len(usage) else usage.take(places)
+
+
+class _Facts:
+    """The facts of a batch, built all at once when one of them is wanted: many small runs cost no more than one."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+        self._facts: list[Any] = []
+        self._times: list[int] = []
+
+    def accept(self, start: int, end: int, late: npt.NDArray[np.bool_]) -> Iterator[Accepted]:
+        """Return the facts of these lines, all of which intake has accepted."""
+        if start == end:
+            return iter(())
+        if not self._facts:
+            self._build()
+        return map(Accepted, self._facts[start:end], self._times[start:end], late.tolist())
+
+    def _build(self) -> None:
+        count = 1 + max(int(columns.rows[-1]) for columns in self.batch.columns.values())
+        self._facts, times = [None] * count, np.zeros(count, dtype=np.int64)
+        for columns in self.batch.columns.values():
+            times[columns.rows] = columns.numbers("occurred_at")
+            for row, fact in zip(columns.rows.tolist(), build_events(columns), strict=True):
+                self._facts[row] = fact
+        self._times = times.tolist()
 
 
 def accept_run(batch: Batch, run: Run, wanted: npt.NDArray[np.bool_] | None = None) -> list[Accepted]:
