@@ -20,7 +20,16 @@ import numpy.typing as npt
 
 from ledger.bps import Integers
 
-__all__ = ["MEDIAN_MULTIPLE", "bound_many", "bound_seconds", "fits_many", "hold_for", "hold_many", "price_many", "price_usage"]
+__all__ = [
+    "MEDIAN_MULTIPLE",
+    "bound_many",
+    "bound_seconds",
+    "fits_many",
+    "hold_for",
+    "hold_many",
+    "price_many",
+    "price_usage",
+]
 
 SECONDS_PER_HOUR = 3_600
 MEDIAN_MULTIPLE = 2

@@ -48,6 +48,10 @@ class LaneWriter:
         self._lines: list[str] = []
         self._epochs: list[int] = []
 
+    def pending(self) -> int:
+        """Count what was decided since `give`."""
+        return len(self._lines)
+
     def give(self) -> Decided:
         """Hand over what was decided since the last time."""
         data, epochs = "".join(self._lines).encode(), self._epochs

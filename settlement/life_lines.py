@@ -3,6 +3,7 @@
 A line is that which `settlement.lane_writer` writes of the same decision, in the epoch of its own day and on time.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -41,10 +42,16 @@ class LifeLines(NamedTuple):
 def write_lives(lives: Lives, parameters: Parameters, params_hash: str) -> LifeLines:
     """Write all decisions, those of the same kind side by side."""
     writer = _Writer(lives.facts, parameters, params_hash)
+    settled = (lives.endings == METERED) | (lives.endings == AGREED)
     parts = [
-        writer.hold(lives, np.flatnonzero(lives.dispatched >= 0)),
-        writer.settle(lives, np.flatnonzero((lives.endings == METERED) | (lives.endings == AGREED))),
-        *(writer.refund(lives, np.flatnonzero(lives.endings == kind), kind) for kind in _OUTCOMES),
+        write(lives, np.flatnonzero(some))
+        for write, some in (
+            (writer.hold, lives.dispatched >= 0),
+            (writer.settle, settled),
+            (partial(writer.refund, kind=FAILED), lives.endings == FAILED),
+            (partial(writer.refund, kind=CANCELLED), lives.endings == CANCELLED),
+        )
+        if some.any()
     ]
     before = np.cumsum([0, *(len(part.data) for part in parts)]).tolist()
     parts = [

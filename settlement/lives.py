@@ -25,7 +25,18 @@ from ledger.parameters import Parameters
 from ledger.price import keeps_many
 from ledger.sums import Numbering
 
-__all__ = ["AGREED", "CANCELLED", "DISPATCHED", "FAILED", "METERED", "SUBMITTED", "JobFacts", "Lives", "Nodes", "find_lives"]
+__all__ = [
+    "AGREED",
+    "CANCELLED",
+    "DISPATCHED",
+    "FAILED",
+    "METERED",
+    "SUBMITTED",
+    "JobFacts",
+    "Lives",
+    "Nodes",
+    "find_lives",
+]
 
 Mask = npt.NDArray[np.bool_]
 
