@@ -30,6 +30,8 @@ __all__ = [
 Digests = npt.NDArray[np.uint8]
 Integers = npt.NDArray[np.int64]
 _DIGITS_MAX = 20
+# So few rows are hashed here in less time than it takes to call C.
+FEW = 8
 _HEX_DIGITS = 64
 _FRONTIER_MAX = 64
 _SPANS, _NUMBERS, _DIGESTS = 0, 1, 2
@@ -60,7 +62,7 @@ def hash_leaves(data: bytes, starts: Integers, ends: Integers) -> Digests:
 
 def hash_parts(parts: Sequence[bytes | Spans], rows: int, *, plainly: bool = False) -> Digests:
     """Return the SHA-256 of each row's joined parts, 32 bytes a row."""
-    native = None if plainly else load()
+    native = None if plainly or rows < FEW else load()
     if native is None:
         digests = [sha256(row).digest() for row in _rows(parts, rows)]
         return np.frombuffer(bytearray().join(digests), dtype=np.uint8).reshape(rows, 32)

@@ -78,4 +78,5 @@ def bound_many(metered: Integers, starts: Integers) -> Integers:
     counts = np.diff(starts, append=len(metered))
     attempts = np.repeat(np.arange(len(starts)), counts)
     medians = metered[np.lexsort((metered, attempts))][starts + (counts - 1) // 2]
-    return np.minimum(metered, MEDIAN_MULTIPLE * medians[attempts])
+    bound: Integers = np.minimum(metered, MEDIAN_MULTIPLE * medians[attempts])
+    return bound

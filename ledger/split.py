@@ -32,7 +32,8 @@ class SplitMany(NamedTuple):
 
 def split_gross(gross: int, burn_bps: int, fee_bps: int) -> Split:
     """Split a gross ≥ 0; burn + fee + net = gross. Needs burn_bps + fee_bps < 10,000."""
-    assert gross >= 0 <= burn_bps and 0 <= fee_bps < BPS - burn_bps
+    assert gross >= 0 <= burn_bps
+    assert 0 <= fee_bps < BPS - burn_bps
     burn, fee = gross * burn_bps // BPS, gross * fee_bps // BPS
     return Split(burn, fee, gross - burn - fee)
 

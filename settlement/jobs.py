@@ -24,7 +24,8 @@ __all__ = ["EpochSum", "Job", "LaneState", "Spend", "Withheld"]
 class Job(msgspec.Struct):
     """A job; `quotes`, `holds`, `usage` are keyed by node and belong to the running attempt, `proofs` by attempt.
 
-    `escrow` and `holds` in base units, `usage` in GPU-seconds. `owned`: of owner authority. `until`: once the job is over, so long do facts about it still count as evidence.
+    `escrow` and `holds` in base units, `usage` in GPU-seconds. `owned`: of owner authority. `until`: once the job is
+    over, so long do facts about it still count as evidence.
     """
 
     consumer: str

@@ -162,8 +162,8 @@ class _Facts:
         wanted = np.zeros(len(self._built), dtype=np.bool_)
         wanted[lines] = self._built[lines] = True
         for columns in self.batch.columns.values():
-            mine = wanted[columns.rows]
-            if mine.any():
+            mine = np.flatnonzero(wanted[columns.rows])
+            if len(mine):
                 some = columns.take(mine)
                 times = some.numbers("occurred_at").tolist()
                 facts = build_events(some) if len(some) >= BUILT_MIN else _decode(some)

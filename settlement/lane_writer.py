@@ -24,7 +24,6 @@ from events.refusal import Refusal
 from ledger.accounts import VAULT_ESCROW
 from ledger.bps import Integers
 from ledger.epoch import closes_at, epoch_for
-from ledger.sums import add_up
 from settlement.intake import Accepted
 from settlement.jobs import EpochSum, LaneState
 from settlement.output import Decided
@@ -34,6 +33,7 @@ __all__ = ["SOURCE", "LaneWriter"]
 SOURCE = "settlement"
 # In place of the epoch of a decision that no epoch counts.
 _UNCOUNTED = -1
+_NOTHING = Decided(b"", np.empty((0, 32), dtype=np.uint8))
 
 
 class LaneWriter:
@@ -54,6 +54,8 @@ class LaneWriter:
 
     def give(self) -> Decided:
         """Hand over what was decided since the last time."""
+        if not self._lines:
+            return _NOTHING
         data, epochs = "".join(self._lines).encode(), self._epochs
         self._lines, self._epochs = [], []
         hashes = hash_leaves(data, *split_lines(data))
@@ -83,8 +85,7 @@ class LaneWriter:
         """Count decisions that were written elsewhere, a row each, in the sums of their epochs."""
         for epoch in np.unique(epochs).tolist():
             mine = epochs == epoch
-            at_once = np.zeros(int(mine.sum()), dtype=np.int64)
-            [[fees], [burns]] = (add_up(at_once, amounts[mine], 1) for amounts in (fee, burn))
+            fees, burns = sum(fee[mine].tolist()), sum(burn[mine].tolist())
             self._state.epoch_sum(epoch).include(leaves[mine].tobytes(), fees, burns)
 
     def carry_out(self, time: int, causation_id: str, kind: type[Any], key: str, subject: str, data: Any) -> None:
@@ -127,9 +128,9 @@ class LaneWriter:
         cause = "" if causation_id is None else f'"causation_id":"{causation_id}",'
         name, flag = kind.__name__, ',"late":true' if late else ""
         self._lines.append(
-            f'{{{cause}"data":{encode_json(data).decode()},"epoch":{epoch},"id":"{decision_id(name, key)}","key":"{key}"'
-            f'{flag},"occurred_at":"{occurred_at}","params_hash":"{self._params_hash}","schema_version":{kind.VERSION},'
-            f'"source":"{SOURCE}","subject":"{subject}","type":"{name}"}}\n'
+            f'{{{cause}"data":{encode_json(data).decode()},"epoch":{epoch},"id":"{decision_id(name, key)}"'
+            f',"key":"{key}"{flag},"occurred_at":"{occurred_at}","params_hash":"{self._params_hash}"'
+            f',"schema_version":{kind.VERSION},"source":"{SOURCE}","subject":"{subject}","type":"{name}"}}\n'
         )
         self._epochs.append(epoch)
         if kind is JobSettled:

@@ -38,6 +38,11 @@ class LifeLines(NamedTuple):
     fee: Integers
     left: Integers
 
+    def pick(self, rows: Integers) -> "LifeLines":
+        """Return some of the decisions."""
+        columns = [column[rows] for column in self[1:]]
+        return LifeLines(self.data, *columns)
+
 
 def write_lives(lives: Lives, parameters: Parameters, params_hash: str) -> LifeLines:
     """Write all decisions, those of the same kind side by side."""

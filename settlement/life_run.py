@@ -34,7 +34,7 @@ from ledger.parameters import Parameters
 from settlement.intake import Accepted
 from settlement.jobs import LaneState
 from settlement.life_lines import LifeLines, write_lives
-from settlement.lives import SUBMITTED, Lives, find_lives
+from settlement.lives import SUBMITTED, Lives, find_lives, ranges
 from settlement.output import Decided
 
 __all__ = ["LIVES_MIN", "BatchLives", "Moves", "merge"]
@@ -75,8 +75,8 @@ class BatchLives:
         self._lines = lines
         submitted = lives.facts.take(SUBMITTED, lives.submitted)
         self._consumers, self._jobs = submitted.texts("data.consumer"), submitted.texts("subject")
-        parts = [lives.facts.span("data.consumer", lives.submitted), b":", lives.facts.span("subject", lives.submitted)]
-        self._digests = np.ascontiguousarray(hash_parts(parts, len(lives.starts))[:, :16])
+        consumer, job = (lives.facts.span(path, lives.submitted) for path in ("data.consumer", "subject"))
+        self._digests = np.ascontiguousarray(hash_parts([consumer, b":", job], len(lives.starts))[:, :16])
         self._escrow = np.zeros(len(lives.starts), dtype=np.int64)
         np.maximum.at(self._escrow, lines.life, -lines.left)
         self._epochs = np.full(len(lives.starts), np.iinfo(np.int64).max)
@@ -87,9 +87,7 @@ class BatchLives:
         if self._lives is None:
             return np.empty(0, dtype=np.int64)
         some = slice(None) if chosen is None else chosen
-        starts, sizes = self._lives.starts[some], self._lives.sizes[some]
-        ends = np.cumsum(sizes)
-        return self._lives.lines[np.arange(sizes.sum()) + np.repeat(starts - ends + sizes, sizes)]
+        return self._lives.lines[ranges(self._lives.starts[some], self._lives.sizes[some])]
 
     def find(self, start: int, end: int, late: npt.NDArray[np.bool_]) -> Integers:
         """Return the lives in [start, end) whose jobs are new and whose decisions are not late."""
@@ -128,7 +126,7 @@ class BatchLives:
         taken[chosen] = True
         rows = np.flatnonzero(taken[self._lines.life])
         rows = rows[np.argsort(self._lines.fact[rows])]
-        lines = LifeLines(self._lines.data, *(column[rows] for column in self._lines[1:]))
+        lines = self._lines.pick(rows)
         consumers = [self._consumers[life] for life in lines.life.tolist()]
         return Moves(self._state, lines.fact.tolist(), consumers, lines.left.tolist()), lines
 

@@ -109,7 +109,7 @@ class _Groups(NamedTuple):
 
     def nth(self, place: int) -> Integers:
         """Return the line at a place of each job; where it has fewer, its last."""
-        return self.lines[self.starts + np.minimum(place, self.sizes - 1)]
+        return np.asarray(self.lines[self.starts + np.minimum(place, self.sizes - 1)])
 
     def last(self) -> Integers:
         return self.lines[self.starts + self.sizes - 1]
@@ -206,11 +206,12 @@ def _has_shape(groups: _Groups) -> Mask:
     kinds = groups.facts.kinds
     first, second, last = kinds[groups.nth(0)], kinds[groups.nth(1)], groups.endings()
     metered = np.add.reduceat(kinds[groups.lines] == METERED, groups.starts, dtype=np.int64)
-    dispatched = (first == SUBMITTED) & (second == DISPATCHED)
-    unheld = (first == SUBMITTED) & (groups.sizes == 2) & (last == CANCELLED)
-    alone = (groups.sizes == 3) & ((last == METERED) | (last == FAILED) | (last == CANCELLED))
-    shared = (groups.sizes >= 5) & (last == AGREED) & (metered == groups.sizes - 3)
-    return np.asarray(unheld | dispatched & (alone | shared))
+    # All but what was submitted, dispatched, and the last.
+    between = groups.sizes - 3
+    unheld = (between == -1) & (last == CANCELLED)
+    alone = (between == 0) & ((last == METERED) | (last == FAILED) | (last == CANCELLED))
+    shared = (between > 0) & (last == AGREED) & (metered == between)
+    return np.asarray((first == SUBMITTED) & (unheld | (second == DISPATCHED) & (alone | shared)))
 
 
 def _is_plain(groups: _Groups, asset: bytes) -> Mask:
@@ -270,7 +271,7 @@ def _meter(groups: _Groups, nodes: Nodes, names: Numbering) -> tuple[Mask, Nodes
     if not counts.any():
         return good, nodes
     life = np.repeat(np.arange(len(counts)), counts)
-    usage = groups.facts.take(METERED, groups.lines[_ranges(groups.starts + 2, counts)])
+    usage = groups.facts.take(METERED, groups.lines[ranges(groups.starts + 2, counts)])
     named = np.array([names[name] for name in usage.bytes("data.node")], dtype=np.int64)
     mine = np.flatnonzero(counts[nodes.life])
     theirs = np.lexsort((named, life))
@@ -320,7 +321,6 @@ def _doubled(groups: Integers, members: Integers) -> Integers:
     return groups[1:][(groups[1:] == groups[:-1]) & (members[1:] == members[:-1])]
 
 
-def _ranges(starts: Integers, counts: Integers) -> Integers:
+def ranges(starts: Integers, counts: Integers) -> Integers:
     """Return start, start + 1 … of each range, so many of each."""
-    ends = np.cumsum(counts)
-    return np.arange(counts.sum()) + np.repeat(starts - ends + counts, counts)
+    return np.arange(counts.sum()) + np.repeat(starts - np.cumsum(counts) + counts, counts)
