@@ -68,7 +68,7 @@ def hash_parts(parts: Sequence[bytes | Spans], rows: int, *, plainly: bool = Fal
         return np.frombuffer(bytearray().join(digests), dtype=np.uint8).reshape(rows, 32)
     out = np.empty((rows, 32), dtype=np.uint8)
     prepared, _kept = _prepare(parts)
-    native.digest_parts(prepared, *_counts(parts, rows), ctypes.c_int(0), pointer(out))
+    native.digest_parts(prepared, *_counts(parts, rows), native.plainly, pointer(out))
     return out
 
 
@@ -108,7 +108,7 @@ def extend_frontier(frontier: list[bytes], size: int, leaves: Digests) -> list[b
     nodes[: len(frontier)] = np.frombuffer(b"".join(frontier), dtype=np.uint8).reshape(-1, 32)
     leaves = np.ascontiguousarray(leaves)
     native.extend_frontier(
-        pointer(nodes), ctypes.c_uint64(size), pointer(leaves), ctypes.c_int64(len(leaves)), ctypes.c_int(0)
+        pointer(nodes), ctypes.c_uint64(size), pointer(leaves), ctypes.c_int64(len(leaves)), native.plainly
     )
     return [nodes[i].tobytes() for i in range((size + len(leaves)).bit_count())]
 
