@@ -35,8 +35,6 @@ def load() -> ctypes.CDLL | None:
     library.render_lines.restype = ctypes.c_int64
     library.count_lines.restype = ctypes.c_int64
     library.split_lines.restype = ctypes.c_int64
-    # Kept beside the functions that it is handed to.
-    library.plainly = ctypes.c_int(library.hashes_plainly())
     return library
 
 

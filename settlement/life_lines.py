@@ -40,8 +40,9 @@ class LifeLines(NamedTuple):
 
     def pick(self, rows: Integers) -> "LifeLines":
         """Return some of the decisions."""
-        columns = [column[rows] for column in self[1:]]
-        return LifeLines(self.data, *columns)
+        _, life, fact, starts, ends, leaves, *counted = self
+        numbers = [column[rows] for column in (life, fact, starts, ends)]
+        return LifeLines(self.data, *numbers, leaves[rows], *(column[rows] for column in counted))
 
 
 def write_lives(lives: Lives, parameters: Parameters, params_hash: str) -> LifeLines:

@@ -19,10 +19,7 @@ from events.columns import Batch, split_lines
 from events.event import Fact
 from events.facts import (
     ChainFactDeclared,
-    JobCancelled,
     JobDispatched,
-    JobFailed,
-    JobRedistributed,
     JobSubmitted,
     UsageMetered,
 )
@@ -178,8 +175,9 @@ class _Claims:
             self._claim(fact.data.consumer, sum(hold_for(int(quote.price), asked) for quote in fact.data.quotes))
         elif isinstance(fact, UsageMetered) and fact.data.terms is not None:
             self._claim(fact.data.consumer, hold_for(int(fact.data.terms.price), fact.data.terms.gpu_seconds_max))
-        elif isinstance(fact, UsageMetered | JobFailed | JobCancelled | JobRedistributed):
-            self._asked_for(fact.data.consumer, fact.subject)
+        elif (consumer := getattr(fact.data, "consumer", None)) is not None:  # type: ignore[attr-defined]
+            # Whatever is said of an open job may end it.
+            self._asked_for(consumer, fact.subject)
 
     def _asked_for(self, consumer: str, job_id: str) -> int:
         """Return the most GPU-seconds that a job may have asked for, or 0; what is in its escrow may come back."""

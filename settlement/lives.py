@@ -112,7 +112,7 @@ class _Groups(NamedTuple):
         return np.asarray(self.lines[self.starts + np.minimum(place, self.sizes - 1)])
 
     def last(self) -> Integers:
-        return self.lines[self.starts + self.sizes - 1]
+        return np.asarray(self.lines[self.starts + self.sizes - 1])
 
     def endings(self) -> Integers:
         return self.facts.kinds[self.last()]
@@ -323,4 +323,4 @@ def _doubled(groups: Integers, members: Integers) -> Integers:
 
 def ranges(starts: Integers, counts: Integers) -> Integers:
     """Return start, start + 1 … of each range, so many of each."""
-    return np.arange(counts.sum()) + np.repeat(starts - np.cumsum(counts) + counts, counts)
+    return np.asarray(np.arange(counts.sum()) + np.repeat(starts - np.cumsum(counts) + counts, counts))

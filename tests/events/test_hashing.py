@@ -29,12 +29,10 @@ class WithoutInstructions:
         """Stand before the library."""
         self._library = library
 
-        self.plainly = ctypes.c_int(1)
-
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        """Return a function of the library."""
-        function: Callable[..., Any] = getattr(self._library, name)
-        return function
+        """Return a function that tells the library to do without."""
+        function = getattr(self._library, name)
+        return lambda *given: function(*(ctypes.c_int(1) if type(one) is ctypes.c_int else one for one in given))
 
 
 @pytest.fixture(params=["library", "library without instructions", "no library"])
