@@ -40,9 +40,18 @@ class LifeLines(NamedTuple):
 
     def pick(self, rows: Integers) -> "LifeLines":
         """Return some of the decisions."""
-        _, life, fact, starts, ends, leaves, *counted = self
-        numbers = [column[rows] for column in (life, fact, starts, ends)]
-        return LifeLines(self.data, *numbers, leaves[rows], *(column[rows] for column in counted))
+        return LifeLines(
+            self.data,
+            self.life[rows],
+            self.fact[rows],
+            self.starts[rows],
+            self.ends[rows],
+            self.leaves[rows],
+            self.epochs[rows],
+            self.burn[rows],
+            self.fee[rows],
+            self.left[rows],
+        )
 
 
 def write_lives(lives: Lives, parameters: Parameters, params_hash: str) -> LifeLines:

@@ -318,7 +318,8 @@ def _doubled(groups: Integers, members: Integers) -> Integers:
     """Return the groups in which a member stands twice."""
     order = np.lexsort((members, groups))
     groups, members = groups[order], members[order]
-    return groups[1:][(groups[1:] == groups[:-1]) & (members[1:] == members[:-1])]
+    again = (groups[1:] == groups[:-1]) & (members[1:] == members[:-1])
+    return np.asarray(groups[1:][again])
 
 
 def ranges(starts: Integers, counts: Integers) -> Integers:
