@@ -213,8 +213,10 @@ class _Reader:
             rows = np.flatnonzero(found.shapes == number)
             width = len(shape.cells)
             cells = found.cells[:, :width] if len(rows) == len(found.cells) else found.cells[rows, :width]
-            mine = found.shapes[found.items[:, 0]] == number
-            items = found.items if mine.all() else found.items[mine]
+            items = found.items[:0]
+            if shape.children:
+                mine = found.shapes[found.items[:, 0]] == number
+                items = found.items if mine.all() else found.items[mine]
             columns[shape.kind] = Columns(shape.kind, data, rows, cells, shape, items)
         return Batch(columns, rest)
 

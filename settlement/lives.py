@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from events.columns import Batch, Columns
 from events.event import Event
-from events.facts import JobCancelled, JobDispatched, JobFailed, JobSubmitted, QuorumClaimed, UsageMetered
+from events.facts import JobCancelled, JobDispatched, JobFailed, JobSubmitted, QuorumClaimed, StreamMarked, UsageMetered
 from events.hashing import Spans
 from ledger.bps import Integers
 from ledger.metering import bound_many, fits_many, hold_many, price_many
@@ -178,7 +178,7 @@ def find_lives(batch: Batch, parameters: Parameters, params_hash: str) -> Lives 
     starts = np.flatnonzero(np.diff(facts.jobs[lines], prepend=-1))
     groups = _Groups(facts, lines, starts, np.diff(starts, append=len(lines)))
     if len(starts):
-        groups = groups.pick(_has_shape(groups))
+        groups = groups.pick(_has_shape(groups) & _is_within(groups, batch))
         groups = groups.pick(_is_plain(groups, parameters.unit.asset.encode()))
     if not len(groups.starts):
         return None
@@ -212,6 +212,14 @@ def _has_shape(groups: _Groups) -> Mask:
     alone = (between == 0) & ((last == METERED) | (last == FAILED) | (last == CANCELLED))
     shared = (between > 0) & (last == AGREED) & (metered == between)
     return np.asarray((first == SUBMITTED) & (unheld | (second == DISPATCHED) & (alone | shared)))
+
+
+def _is_within(groups: _Groups, batch: Batch) -> Mask:
+    """Tell which jobs' facts can come in one run: no mark, after which time goes on, stands among them."""
+    breaks = batch.rest
+    if StreamMarked in batch.columns:
+        breaks = np.sort(np.concatenate((breaks, batch.columns[StreamMarked].rows)))
+    return np.asarray(np.searchsorted(breaks, groups.nth(0)) == np.searchsorted(breaks, groups.last()))
 
 
 def _is_plain(groups: _Groups, asset: bytes) -> Mask:
