@@ -211,9 +211,12 @@ class _Reader:
                 continue
             shape = self._shapes[number]
             rows = np.flatnonzero(found.shapes == number)
-            cells = found.cells if len(rows) == len(found.cells) else found.cells[rows]
-            mine = found.shapes[found.items[:, 0]] == number
-            items = found.items if mine.all() else found.items[mine]
+            width = len(shape.cells)
+            cells = found.cells[:, :width] if len(rows) == len(found.cells) else found.cells[rows, :width]
+            items = found.items[:0]
+            if shape.children:
+                mine = found.shapes[found.items[:, 0]] == number
+                items = found.items if mine.all() else found.items[mine]
             columns[shape.kind] = Columns(shape.kind, data, rows, cells, shape, items)
         return Batch(columns, rest)
 

@@ -7,6 +7,7 @@ Done by `native.c`, or here, row by row.
 
 import ctypes
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -30,6 +31,8 @@ __all__ = [
 Digests = npt.NDArray[np.uint8]
 Integers = npt.NDArray[np.int64]
 _DIGITS_MAX = 20
+# So few rows are hashed here in less time than it takes to call C.
+FEW = 8
 _HEX_DIGITS = 64
 _FRONTIER_MAX = 64
 _SPANS, _NUMBERS, _DIGESTS = 0, 1, 2
@@ -60,13 +63,13 @@ def hash_leaves(data: bytes, starts: Integers, ends: Integers) -> Digests:
 
 def hash_parts(parts: Sequence[bytes | Spans], rows: int, *, plainly: bool = False) -> Digests:
     """Return the SHA-256 of each row's joined parts, 32 bytes a row."""
-    native = None if plainly else load()
+    native = None if plainly or rows < FEW else load()
     if native is None:
         digests = [sha256(row).digest() for row in _rows(parts, rows)]
         return np.frombuffer(bytearray().join(digests), dtype=np.uint8).reshape(rows, 32)
     out = np.empty((rows, 32), dtype=np.uint8)
     prepared, _kept = _prepare(parts)
-    native.digest_parts(prepared, *_counts(parts, rows), ctypes.c_int(0), pointer(out))
+    native.digest_parts(prepared, *_counts(parts, rows), _plainly(native), pointer(out))
     return out
 
 
@@ -106,7 +109,7 @@ def extend_frontier(frontier: list[bytes], size: int, leaves: Digests) -> list[b
     nodes[: len(frontier)] = np.frombuffer(b"".join(frontier), dtype=np.uint8).reshape(-1, 32)
     leaves = np.ascontiguousarray(leaves)
     native.extend_frontier(
-        pointer(nodes), ctypes.c_uint64(size), pointer(leaves), ctypes.c_int64(len(leaves)), ctypes.c_int(0)
+        pointer(nodes), ctypes.c_uint64(size), pointer(leaves), ctypes.c_int64(len(leaves)), _plainly(native)
     )
     return [nodes[i].tobytes() for i in range((size + len(leaves)).bit_count())]
 
@@ -184,6 +187,12 @@ def _decimal(number: Any) -> bytes:
 
 def _hex(digest: Any) -> bytes:
     return bytes(digest.tobytes().hex(), "ascii")
+
+
+@lru_cache
+def _plainly(native: ctypes.CDLL) -> ctypes.c_int:
+    """Tell the library what it told of the processor: to ask costs as much as a hundred hashes."""
+    return ctypes.c_int(native.hashes_plainly())
 
 
 def _counts(parts: Sequence[Part], rows: int) -> tuple[ctypes.c_int64, ctypes.c_int64]:

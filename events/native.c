@@ -139,10 +139,20 @@ static void compress_two(compressor compress, uint32_t one[8], const uint8_t *fi
     compress(two, second, blocks);
 }
 
-static compressor find_compressor(int plainly) {
+/* Tell whether the processor has no SHA instructions. To ask takes as long as some hundred hashes on a virtual machine,
+ * which must be left for it; so it is asked once, and each function that hashes is told. */
+int hashes_plainly(void) {
 #if defined(__x86_64__)
     unsigned a, b, c, d;
-    if (!plainly && __get_cpuid_count(7, 0, &a, &b, &c, &d) && b >> 29 & 1 && __get_cpuid(1, &a, &b, &c, &d) && c >> 19 & 1)
+    if (__get_cpuid_count(7, 0, &a, &b, &c, &d) && b >> 29 & 1 && __get_cpuid(1, &a, &b, &c, &d) && c >> 19 & 1)
+        return 0;
+#endif
+    return 1;
+}
+
+static compressor find_compressor(int plainly) {
+#if defined(__x86_64__)
+    if (!plainly)
         return compress_by_instruction;
 #endif
     (void)plainly;

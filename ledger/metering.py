@@ -20,7 +20,16 @@ import numpy.typing as npt
 
 from ledger.bps import Integers
 
-__all__ = ["MEDIAN_MULTIPLE", "bound_seconds", "fits_many", "hold_for", "hold_many", "price_many", "price_usage"]
+__all__ = [
+    "MEDIAN_MULTIPLE",
+    "bound_many",
+    "bound_seconds",
+    "fits_many",
+    "hold_for",
+    "hold_many",
+    "price_many",
+    "price_usage",
+]
 
 SECONDS_PER_HOUR = 3_600
 MEDIAN_MULTIPLE = 2
@@ -60,5 +69,14 @@ def price_many(prices: Integers, gpu_seconds: Integers, holds: Integers) -> Inte
 
 def bound_seconds(metered: Sequence[int]) -> tuple[int, ...]:
     """Bound each agreeing node's GPU-seconds by twice their lower median; needs at least one."""
-    median = sorted(metered)[(len(metered) - 1) // 2]
-    return tuple(min(seconds, MEDIAN_MULTIPLE * median) for seconds in metered)
+    limit = MEDIAN_MULTIPLE * sorted(metered)[(len(metered) - 1) // 2]
+    return tuple([min(seconds, limit) for seconds in metered])
+
+
+def bound_many(metered: Integers, starts: Integers) -> Integers:
+    """Bound the GPU-seconds of many attempts, as `bound_seconds` does; `starts`: where each attempt's nodes begin."""
+    counts = np.diff(starts, append=len(metered))
+    attempts = np.repeat(np.arange(len(starts)), counts)
+    medians = metered[np.lexsort((metered, attempts))][starts + (counts - 1) // 2]
+    bound: Integers = np.minimum(metered, MEDIAN_MULTIPLE * medians[attempts])
+    return bound

@@ -9,7 +9,7 @@ The base of the burn is the released gross: not deposits, refunds, stake moves o
 
 from typing import NamedTuple
 
-from ledger.bps import BPS, Integers, cut, cut_many
+from ledger.bps import BPS, Integers, cut_many
 
 __all__ = ["Split", "SplitMany", "split_gross", "split_many"]
 
@@ -32,9 +32,9 @@ class SplitMany(NamedTuple):
 
 def split_gross(gross: int, burn_bps: int, fee_bps: int) -> Split:
     """Split a gross ≥ 0; burn + fee + net = gross. Needs burn_bps + fee_bps < 10,000."""
-    assert burn_bps + fee_bps < BPS
-    burn = cut(gross, burn_bps).part
-    fee = cut(gross, fee_bps).part
+    assert gross >= 0 <= burn_bps
+    assert 0 <= fee_bps < BPS - burn_bps
+    burn, fee = gross * burn_bps // BPS, gross * fee_bps // BPS
     return Split(burn, fee, gross - burn - fee)
 
 

@@ -43,6 +43,8 @@ RAW_BYTES_MAX = 49_152
 NOWHERE = -2
 Now = Callable[[], str]
 Positions = tuple[tuple[str, int], ...]
+# By partition, of each run the lines that are for it, and their positions.
+Taken = dict[str, list[tuple[Integers, Integers]]]
 
 
 class RefusedLine(NamedTuple):
@@ -194,9 +196,10 @@ class _Batch:
         read = _Read(chunk, self._partitions.lanes)
         self._lines += len(chunk)
         alone = self._look_up(read)
+        taken: Taken = {name: [] for name in self._bodies}
         for part in parts(alone, partial(self._reach, read)):
             if isinstance(part, range):
-                self._take_run(read, part)
+                self._take_run(read, part, taken)
                 continue
             verdict = self._admit(*read.event(part))
             if isinstance(verdict, Duplicate):
@@ -205,6 +208,7 @@ class _Batch:
                 line = chunk[part]
                 self.refused.append(RefusedLine(line.number, verdict))
                 self._keep(_refusal_fact(line, source, verdict, now()))
+        self._take_in(read.heads, taken)
 
     def _look_up(self, read: _Read) -> npt.NDArray[np.bool_]:
         """Find what was seen before; tell which lines must be judged one by one.
@@ -232,15 +236,20 @@ class _Batch:
                 stop = int(lines[reached])
         return stop
 
-    def _take_run(self, read: _Read, run: range) -> None:
-        """Take in what is accepted, each partition what is for it; count what was seen before."""
-        heads = read.heads
+    def _take_run(self, read: _Read, run: range, taken: Taken) -> None:
+        """Take what is accepted, each partition what is for it; count what was seen before."""
         self._duplicates += int(np.count_nonzero(read.places[run.start : run.stop] == NOWHERE))
-        for name, place, intake in self._intakes():
+        for name, place, _ in self._intakes():
             lines = run.start + np.flatnonzero(read.places[run.start : run.stop] == place)
             if len(lines):
-                positions = self._bodies[name].add_many(*read.body(lines))
-                intake.keys.add_many(heads.keys[lines], heads.contents[lines], positions)
+                taken[name].append((lines, self._bodies[name].add_many(*read.body(lines))))
+
+    def _take_in(self, heads: Heads, taken: Taken) -> None:
+        """Remember the keys of all runs of a chunk: none stands twice in it, so no run asks for another's."""
+        for name, parts_of in taken.items():
+            if parts_of:
+                lines, positions = (np.concatenate(column) for column in zip(*parts_of, strict=True))
+                self._partitions.intakes[name].keys.add_many(heads.keys[lines], heads.contents[lines], positions)
 
     def _intakes(self) -> Iterator[tuple[str, int, Intake]]:
         """Yield each partition's name, its number as `place_many` gives it, and its intake."""

@@ -12,8 +12,7 @@ from hashlib import sha256
 import msgspec
 import numpy as np
 
-from events.decisions import AgreedLine, DutyCount, Hold, JobSettled
-from events.event import Decision
+from events.decisions import AgreedLine, DutyCount
 from events.facts import Quote
 from events.refusal import Reason, Refusal
 from settlement.keys import KeySet
@@ -25,7 +24,8 @@ __all__ = ["EpochSum", "Job", "LaneState", "Spend", "Withheld"]
 class Job(msgspec.Struct):
     """A job; `quotes`, `holds`, `usage` are keyed by node and belong to the running attempt, `proofs` by attempt.
 
-    `owned`: of owner authority. `until`: once the job is over, so long do facts about it still count as evidence.
+    `escrow` and `holds` in base units, `usage` in GPU-seconds. `owned`: of owner authority. `until`: once the job is
+    over, so long do facts about it still count as evidence.
     """
 
     consumer: str
@@ -36,18 +36,17 @@ class Job(msgspec.Struct):
     funded: bool = False
     escrow: int = 0
     quotes: dict[str, Quote] = {}
-    holds: dict[str, Hold] = {}
+    holds: dict[str, int] = {}
     usage: dict[str, int] = {}
     agreeing: tuple[str, ...] = ()
     proofs: dict[int, Proof] | None = None
     until: int = 0
 
-    def fund(self, quotes: tuple[Quote, ...], holds: tuple[Hold, ...]) -> None:
+    def fund(self, quotes: dict[str, Quote], holds: dict[str, int]) -> None:
         """Begin the attempt on these holds; escrow = Σ holds in base units."""
         self.funded = True
-        self.escrow = sum(int(hold.amount) for hold in holds)
-        self.quotes = {quote.node: quote for quote in quotes}
-        self.holds = {hold.node: hold for hold in holds}
+        self.escrow = sum(holds.values())
+        self.quotes, self.holds = quotes, holds
         self.usage = {}
         self.agreeing = ()
 
@@ -114,16 +113,8 @@ class EpochSum(msgspec.Struct):
     assigned: dict[str, int] = {}
     answered: dict[str, int] = {}
 
-    def include(self, decision: Decision, leaf: bytes) -> None:
-        """Count a decision of the epoch; a later settlement of a waiting line counts in its own epoch."""
-        self.leaves.append(leaf)
-        if isinstance(decision, JobSettled):
-            for line in decision.data.lines:
-                self.fee += int(line.fee)
-                self.burn += int(line.burn)
-
-    def include_many(self, leaves: bytes, fee: int, burn: int) -> None:
-        """Count many decisions of the epoch at once."""
+    def include(self, leaves: bytes, fee: int, burn: int) -> None:
+        """Count decisions of the epoch; a later settlement of a waiting line counts in its own epoch."""
         self.leaves.append(leaves)
         self.fee += fee
         self.burn += burn

@@ -210,7 +210,8 @@ class Lane:
             return Refusal(Reason.ATTEMPT_OUT_OF_ORDER, f"{data.attempt} after {job.attempt}")
         if data.attempt > self._parameters.job.attempts_max:
             return Refusal(Reason.ATTEMPT_OUT_OF_ORDER, f"{data.attempt} is beyond the last")
-        if len({quote.node for quote in data.quotes}) != job.nodes or len(data.quotes) != job.nodes:
+        quotes = {quote.node: quote for quote in data.quotes}
+        if len(quotes) != job.nodes or len(data.quotes) != job.nodes:
             return Refusal(Reason.NODES_DIFFER, f"expected {job.nodes} distinct nodes")
         if data.params_hash not in (None, self._params_hash):
             return Refusal(Reason.PARAMETERS_DIFFER, f"in force are {self._params_hash}")
@@ -219,26 +220,19 @@ class Lane:
         for quote in data.quotes:
             if refusal := self._below_minimum(quote):
                 return refusal
-        holds = tuple(
-            Hold(
-                node=quote.node,
-                price=quote.price,
-                amount=str(hold_for(int(quote.price), job.gpu_seconds_max)),
-            )
-            for quote in data.quotes
-        )
-        amount = sum(int(hold.amount) for hold in holds)
+        holds = {node: hold_for(int(quote.price), job.gpu_seconds_max) for node, quote in quotes.items()}
+        amount = sum(holds.values())
         if job.owned and (refusal := self._beyond_spend(accepted, fact.subject, job, amount)):
             return refusal
         if refusal := self._debit(job.consumer, amount):
             return refusal
-        job.fund(data.quotes, holds)
+        job.fund(quotes, holds)
         funded = EscrowFundedData(
             asset=self._asset,
             amount=str(amount),
             attempt=data.attempt,
             consumer=job.consumer,
-            holds=holds,
+            holds=tuple([Hold(node=node, price=quotes[node].price, amount=str(hold)) for node, hold in holds.items()]),
         )
         self.writer.answer(accepted, EscrowFunded, decision_key(job.consumer, fact.subject, data.attempt), funded)
         return None
@@ -274,7 +268,7 @@ class Lane:
         if refusal := self._debit(data.consumer, hold):
             return refusal
         job = Job(consumer=data.consumer, nodes=1, gpu_seconds_max=terms.gpu_seconds_max, attempt=1)
-        job.fund((quote,), (Hold(node=data.node, price=terms.price, amount=str(hold)),))
+        job.fund({data.node: quote}, {data.node: hold})
         job.usage[data.node] = data.gpu_seconds
         self._settle(accepted, fact.subject, job, (data.node,), "consumer")
         return None
@@ -394,7 +388,7 @@ class Lane:
 
     def _release_when_ready(self, accepted: Accepted, job_id: str, job: Job) -> None:
         paid = tuple(job.quotes) if job.nodes == 1 else job.agreeing
-        if not paid or any(node not in job.usage for node in paid):
+        if not paid or not all(map(job.usage.__contains__, paid)):
             return
         if job.owned:
             proof = job.running_proof()

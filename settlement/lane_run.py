@@ -1,20 +1,25 @@
-"""A run of facts that intake has accepted, at a lane: whole jobs are settled many at once, all else one by one."""
+"""A run of facts that intake has accepted, at a lane: whole jobs and regular lives are decided many at once.
+
+All else goes one by one, in its place among them.
+"""
 
 from collections.abc import Iterator
-from itertools import islice
 from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
 from events.build import build_events
+from events.codec import decode
 from events.columns import Batch, Columns, Integers
-from events.event import Fact
+from events.event import Event, Fact
 from events.facts import UsageMetered
 from events.hashing import Digests, hash_leaves
+from events.refusal import Refusal
 from ledger.parameters import Parameters
 from settlement.intake import Accepted, Run
 from settlement.lane import Lane
+from settlement.life_run import BatchLives, merge
 from settlement.output import Decided
 from settlement.whole_jobs import WholeJobs
 
@@ -22,6 +27,8 @@ __all__ = ["LaneRuns", "accept_run"]
 
 # Fewer whole jobs in a row than this are settled one by one: columns would cost more than they save.
 WHOLE_MIN = 8
+# And fewer facts of a type than this are read line by line.
+BUILT_MIN = 16
 
 
 class LaneRuns:
@@ -31,25 +38,53 @@ class LaneRuns:
         """Begin with a lane that has not begun."""
         self._lane = lane
         self._whole_jobs = WholeJobs(lane.state, parameters, params_hash)
+        self._rules = parameters, params_hash
+        self._open(Batch({}, np.empty(0, dtype=np.int64)))
+
+    def _open(self, batch: Batch) -> None:
+        """Read a batch, of which there may be many runs."""
+        self._lives = BatchLives(batch, self._lane.state, *self._rules)
+        self._facts = _Facts(batch, self._lives.lines_of())
 
     def take(self, batch: Batch, run: Run, network_time: int) -> Iterator[Decided]:
         """Decide on the facts of a run, which came at one network time; yield decisions in order."""
-        blocks = list(_find_whole_jobs(batch, run))
-        alone = np.ones(run.end - run.start, dtype=np.bool_)
-        for start, end, _ in blocks:
-            alone[start - run.start : end - run.start] = False
-        facts = iter(accept_run(batch, run, alone))
+        if self._facts.batch is not batch:
+            self._open(batch)
         at = run.start
-        for start, end, usage in blocks:
-            yield self._take(facts, start - at, network_time)
+        for start, end, usage in _find_whole_jobs(batch, run):
+            yield self._take(run, at, start, network_time)
             yield from self._settle(usage, run.late[start - run.start : end - run.start], network_time)
             at = end
-        yield self._take(facts, run.end - at, network_time)
+        yield self._take(run, at, run.end, network_time)
 
-    def _take(self, facts: Iterator[Accepted], count: int, network_time: int) -> Decided:
-        for accepted in islice(facts, count):
+    def _take(self, run: Run, start: int, end: int, network_time: int) -> Decided:
+        """Decide on the facts of some lines: on regular lives at once, on all else one by one beside them."""
+        late = run.late[start - run.start : end - run.start]
+        found = self._lives.find(start, end, late)
+        alone, facts = self._apart(found, start, late)
+        chosen = self._lives.covered(found, facts) if len(found) else found
+        if len(chosen) < len(found):
+            alone, facts = self._apart(chosen, start, late)
+        if not len(chosen):
+            for accepted in facts:
+                self._lane.decide(accepted, network_time)
+            return self._lane.give()
+        moves, lines = self._lives.close(chosen)
+        self._lane.writer.count_many(lines.epochs, lines.leaves, lines.fee, lines.burn)
+        answered: list[int] = []
+        for line, accepted in zip(alone, facts, strict=True):
+            moves.make(line)
             self._lane.decide(accepted, network_time)
-        return self._lane.give()
+            answered += [line] * (self._lane.writer.pending() - len(answered))
+        moves.make(end)
+        return merge(lines, self._lane.give(), answered)
+
+    def _apart(self, lives: Integers, start: int, late: npt.NDArray[np.bool_]) -> tuple[list[int], list[Accepted]]:
+        """Return the lines in which no facts of these lives stand, and their facts."""
+        alone = np.ones(len(late), dtype=np.bool_)
+        alone[self._lives.lines_of(lives) - start] = False
+        lines = np.flatnonzero(alone)
+        return (lines + start).tolist(), self._facts.accept(lines + start, late[lines])
 
     def _settle(self, usage: Columns, late: npt.NDArray[np.bool_], network_time: int) -> Iterator[Decided]:
         taken = self._whole_jobs.settle(usage, late)
@@ -86,6 +121,59 @@ def _find_whole_jobs(batch: Batch, run: Run) -> Iterator[tuple[int, int, Columns
         if len(places) >= WHOLE_MIN:
             start, end = int(usage.rows[places[0]]), int(usage.rows[places[-1]]) + 1
             yield start, end, usage if len(places) == len(usage) else usage.take(places)
+
+
+class _Facts:
+    """The facts of a batch, built together when one of them is wanted: many small runs cost no more than one."""
+
+    def __init__(self, batch: Batch, apart: Integers) -> None:
+        """Leave out the lines that are `apart`, and whole jobs; they are built when they are wanted after all."""
+        self.batch = batch
+        self._apart = apart
+        self._facts: list[Fact | None] = []
+        self._times: list[int] = []
+
+    def accept(self, lines: Integers, late: npt.NDArray[np.bool_]) -> list[Accepted]:
+        """Return the facts of these lines, which intake has accepted."""
+        if not len(lines):
+            return []
+        if not self._facts:
+            self._begin()
+        lacking = lines[~self._built[lines]]
+        if len(lacking):
+            self._build(lacking)
+        facts, times = self._facts, self._times
+        return [
+            Accepted(cast(Fact, facts[line]), times[line], is_late)
+            for line, is_late in zip(lines.tolist(), late.tolist(), strict=True)
+        ]
+
+    def _begin(self) -> None:
+        count = 1 + max(int(columns.rows[-1]) for columns in self.batch.columns.values())
+        self._facts, self._times = [None] * count, [0] * count
+        self._built, wanted = np.zeros(count, dtype=np.bool_), np.ones(count, dtype=np.bool_)
+        wanted[self._apart] = False
+        usage = self.batch.columns.get(UsageMetered)
+        if usage is not None:
+            wanted[usage.rows[usage.has("data.terms")]] = False
+        self._build(np.flatnonzero(wanted))
+
+    def _build(self, lines: Integers) -> None:
+        wanted = np.zeros(len(self._built), dtype=np.bool_)
+        wanted[lines] = self._built[lines] = True
+        for columns in self.batch.columns.values():
+            mine = np.flatnonzero(wanted[columns.rows])
+            if len(mine):
+                some = columns.take(mine)
+                times = some.numbers("occurred_at").tolist()
+                facts = build_events(some) if len(some) >= BUILT_MIN else _decode(some)
+                for line, time, fact in zip(some.rows.tolist(), times, facts, strict=True):
+                    self._facts[line], self._times[line] = cast(Fact, fact), time
+
+
+def _decode(columns: Columns) -> list[Event | Refusal]:
+    starts, ends = columns.span("")
+    return [decode(columns.data[start:end]) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
 
 
 def accept_run(batch: Batch, run: Run, wanted: npt.NDArray[np.bool_] | None = None) -> list[Accepted]:

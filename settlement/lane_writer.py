@@ -7,23 +7,23 @@ from typing import Any
 
 import numpy as np
 
-from events.codec import encode_lines
+from events.codec import encode_json
 from events.columns import split_lines
 from events.decisions import (
     DecisionRefused,
     DecisionRefusedData,
+    JobSettled,
     LaneEpochClosed,
     LaneEpochClosedData,
     LaneTotal,
 )
-from events.event import Decision, decision_id
+from events.event import decision_id
 from events.hashing import Digests, hash_leaves
 from events.instant import format_instant
 from events.refusal import Refusal
 from ledger.accounts import VAULT_ESCROW
 from ledger.bps import Integers
 from ledger.epoch import closes_at, epoch_for
-from ledger.sums import add_up
 from settlement.intake import Accepted
 from settlement.jobs import EpochSum, LaneState
 from settlement.output import Decided
@@ -31,6 +31,9 @@ from settlement.output import Decided
 __all__ = ["SOURCE", "LaneWriter"]
 
 SOURCE = "settlement"
+# In place of the epoch of a decision that no epoch counts.
+_UNCOUNTED = -1
+_NOTHING = Decided(b"", np.empty((0, 32), dtype=np.uint8))
 
 
 class LaneWriter:
@@ -42,37 +45,30 @@ class LaneWriter:
         self._asset = asset
         self._params_hash = params_hash
         self._state = state
-        self._decided: list[Decision] = []
+        self._lines: list[str] = []
+        self._epochs: list[int] = []
+
+    def pending(self) -> int:
+        """Count what was decided since `give`."""
+        return len(self._lines)
 
     def give(self) -> Decided:
         """Hand over what was decided since the last time."""
-        decided, self._decided = self._decided, []
-        data = encode_lines(decided)
+        if not self._lines:
+            return _NOTHING
+        data, epochs = "".join(self._lines).encode(), self._epochs
+        self._lines, self._epochs = [], []
         hashes = hash_leaves(data, *split_lines(data))
-        for decision, leaf in zip(decided, hashes, strict=True):
-            # The sums of a close are those of the epoch that it closes.
-            if not isinstance(decision, LaneEpochClosed):
-                self._state.epoch_sum(decision.epoch).include(decision, leaf.tobytes())
+        for epoch in set(epochs) - {_UNCOUNTED}:
+            mine = [place for place, one in enumerate(epochs) if one == epoch]
+            self._state.epoch_sum(epoch).include(hashes[mine].tobytes(), 0, 0)
         return Decided(data, hashes)
 
     def answer(self, accepted: Accepted, kind: type[Any], key: str, data: Any, subject: str | None = None) -> None:
         """Write what a fact caused; it is about the fact's subject, unless another is named."""
         fact = accepted.fact
-        self._decided.append(
-            kind(
-                id=decision_id(kind.__name__, key),
-                source=SOURCE,
-                subject=subject or fact.subject,
-                occurred_at=fact.occurred_at,
-                key=key,
-                schema_version=kind.VERSION,
-                causation_id=fact.id,
-                epoch=epoch_for(accepted.occurred_at, self._state.oldest_open),
-                params_hash=self._params_hash,
-                late=accepted.late,
-                data=data,
-            )
-        )
+        epoch = epoch_for(accepted.occurred_at, self._state.oldest_open)
+        self._write(kind, key, subject or fact.subject, fact.occurred_at, epoch, data, fact.id, late=accepted.late)
 
     def refuse(self, accepted: Accepted, refusal: Refusal) -> None:
         """Write why a fact was refused."""
@@ -82,62 +78,63 @@ class LaneWriter:
     def refuse_unreadable(self, position: str, refusal: Refusal) -> None:
         """Write why a line was refused; it has no time of its own."""
         data = DecisionRefusedData(detail=refusal.detail[:300], reason=refusal.reason, position=position)
-        time = closes_at(self._state.oldest_open - 1, 0)
+        time = format_instant(closes_at(self._state.oldest_open - 1, 0))
         self._write(DecisionRefused, position, "intake", time, self._state.oldest_open, data)
 
     def count_many(self, epochs: Integers, leaves: Digests, fee: Integers, burn: Integers) -> None:
         """Count decisions that were written elsewhere, a row each, in the sums of their epochs."""
         for epoch in np.unique(epochs).tolist():
             mine = epochs == epoch
-            at_once = np.zeros(int(mine.sum()), dtype=np.int64)
-            [[fees], [burns]] = (add_up(at_once, amounts[mine], 1) for amounts in (fee, burn))
-            self._state.epoch_sum(epoch).include_many(leaves[mine].tobytes(), fees, burns)
+            fees, burns = sum(fee[mine].tolist()), sum(burn[mine].tolist())
+            self._state.epoch_sum(epoch).include(leaves[mine].tobytes(), fees, burns)
 
     def carry_out(self, time: int, causation_id: str, kind: type[Any], key: str, subject: str, data: Any) -> None:
         """Write what a verdict of the hub caused at a network time."""
         epoch = epoch_for(time, self._state.oldest_open)
-        self._write(kind, key, subject, time, epoch, data, causation_id=causation_id)
+        self._write(kind, key, subject, format_instant(time), epoch, data, causation_id)
 
     def close_epoch(self, epoch: int, grace_seconds: int) -> None:
         """Write the sums of an epoch, which is over for the lane; what was decided before was handed over."""
-        assert not self._decided
+        assert not self._lines
         total = self._state.epochs.pop(epoch, None) or EpochSum()
         totals = (LaneTotal(asset=self._asset, vault=VAULT_ESCROW, fee=str(total.fee), burn=str(total.burn)),)
         key = f"{self._number}:{epoch}"
         digest, events = total.digest()
-        closed = LaneEpochClosed(
-            id=decision_id("LaneEpochClosed", key),
-            source=SOURCE,
-            subject=f"lane-{self._number}",
-            occurred_at=format_instant(closes_at(epoch, grace_seconds)),
-            key=key,
-            schema_version=1,
-            epoch=epoch,
-            params_hash=self._params_hash,
-            data=LaneEpochClosedData(
-                digest=digest,
-                events=events,
-                lane=self._number,
-                totals=totals if total.fee or total.burn else (),
-                duties=total.duties(),
-            ),
+        data = LaneEpochClosedData(
+            digest=digest,
+            events=events,
+            lane=self._number,
+            totals=totals if total.fee or total.burn else (),
+            duties=total.duties(),
         )
-        self._decided.append(closed)
+        time = format_instant(closes_at(epoch, grace_seconds))
+        self._write(LaneEpochClosed, key, f"lane-{self._number}", time, epoch, data)
+        # The sums of a close are those of the epoch that it closes.
+        self._epochs[-1] = _UNCOUNTED
 
     def _write(
-        self, kind: type[Any], key: str, subject: str, time: int, epoch: int, data: Any, causation_id: str | None = None
+        self,
+        kind: type[Any],
+        key: str,
+        subject: str,
+        occurred_at: str,
+        epoch: int,
+        data: Any,
+        causation_id: str | None = None,
+        *,
+        late: bool = False,
     ) -> None:
-        self._decided.append(
-            kind(
-                id=decision_id(kind.__name__, key),
-                source=SOURCE,
-                subject=subject,
-                occurred_at=format_instant(time),
-                key=key,
-                schema_version=kind.VERSION,
-                causation_id=causation_id,
-                epoch=epoch,
-                params_hash=self._params_hash,
-                data=data,
-            )
+        """Write a decision's canonical line: its payload by the codec, around it what all decisions have."""
+        cause = "" if causation_id is None else f'"causation_id":"{causation_id}",'
+        name, flag = kind.__name__, ',"late":true' if late else ""
+        self._lines.append(
+            f'{{{cause}"data":{encode_json(data).decode()},"epoch":{epoch},"id":"{decision_id(name, key)}"'
+            f',"key":"{key}"{flag},"occurred_at":"{occurred_at}","params_hash":"{self._params_hash}"'
+            f',"schema_version":{kind.VERSION},"source":"{SOURCE}","subject":"{subject}","type":"{name}"}}\n'
         )
+        self._epochs.append(epoch)
+        if kind is JobSettled:
+            total = self._state.epoch_sum(epoch)
+            for line in data.lines:
+                total.fee += int(line.fee)
+                total.burn += int(line.burn)

@@ -31,15 +31,15 @@ def price_lines(job: Job, paid: tuple[str, ...], rules: JobRules) -> tuple[tuple
     """Price what each paid node ran, bound by their median; return the lines and Σ gross in base units."""
     lines, spent = [], 0
     for node, seconds in zip(paid, bound_seconds([job.usage[node] for node in paid]), strict=True):
-        hold = job.holds[node]
-        gross = price_usage(int(hold.price), seconds, int(hold.amount))
+        price = job.quotes[node].price
+        gross = price_usage(int(price), seconds, job.holds[node])
         parts = split_gross(gross, rules.burn_bps, rules.fee_bps)
         spent += gross
         lines.append(
             AgreedLine(
                 node=node,
                 gpu_seconds=seconds,
-                price=hold.price,
+                price=price,
                 gross=str(gross),
                 burn=str(parts.burn),
                 fee=str(parts.fee),
@@ -60,7 +60,7 @@ def part_lines(job_id: str, job: Job, lines: tuple[AgreedLine, ...], verdicts: M
             paid.append(line)
             kept += int(line.gross)
         elif fate is Fate.WAITING:
-            hold = job.holds[line.node].amount
-            waiting.append(WaitingLine(node=line.node, case=case, hold=hold))
-            kept += int(hold)
+            hold = job.holds[line.node]
+            waiting.append(WaitingLine(node=line.node, case=case, hold=str(hold)))
+            kept += hold
     return Parted(tuple(paid), tuple(waiting), kept)

@@ -1,17 +1,27 @@
 """What may not matter does not: batches, restarts, duplicates, the order of independent jobs and streams."""
 
+from collections.abc import Iterator
 from itertools import pairwise
 from random import Random
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from settlement import life_run
 from tests.settlement.desk import Desk, settled
 from tests.worlds import build_world
 
 seeds = st.integers(0, 10**9)
 few = settings(max_examples=25, deadline=None)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _lives_in_small_batches() -> Iterator[None]:
+    """Decide regular lives by columns, however few the facts."""
+    with patch.object(life_run, "LIVES_MIN", 0):
+        yield
 
 
 @pytest.mark.slow

@@ -1,0 +1,218 @@
+"""The decisions of regular lives, written by columns: what is held, what is settled, what is given back.
+
+A line is that which `settlement.lane_writer` writes of the same decision, in the epoch of its own day and on time.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from events.hashing import Digests, Lines, Part, Spans, hash_leaves, hash_parts, render_lines
+from events.instant import DAY
+from ledger.bps import Integers
+from ledger.parameters import Parameters
+from ledger.split import split_many
+from settlement.lives import AGREED, CANCELLED, FAILED, METERED, JobFacts, Lives, Nodes
+
+__all__ = ["LifeLines", "write_lives"]
+
+_OUTCOMES = {FAILED: b"failed", CANCELLED: b"cancelled"}
+
+
+class LifeLines(NamedTuple):
+    """A row per decision: its life, the line of the fact that it answers, its bytes without LF, what epochs count.
+
+    `left`: what it leaves the consumer to spend, more or less, base units.
+    """
+
+    data: bytes
+    life: Integers
+    fact: Integers
+    starts: Integers
+    ends: Integers
+    leaves: Digests
+    epochs: Integers
+    burn: Integers
+    fee: Integers
+    left: Integers
+
+    def pick(self, rows: Integers) -> "LifeLines":
+        """Return some of the decisions."""
+        return LifeLines(
+            self.data,
+            self.life[rows],
+            self.fact[rows],
+            self.starts[rows],
+            self.ends[rows],
+            self.leaves[rows],
+            self.epochs[rows],
+            self.burn[rows],
+            self.fee[rows],
+            self.left[rows],
+        )
+
+
+def write_lives(lives: Lives, parameters: Parameters, params_hash: str) -> LifeLines:
+    """Write all decisions, those of the same kind side by side."""
+    writer = _Writer(lives.facts, parameters, params_hash)
+    settled = (lives.endings == METERED) | (lives.endings == AGREED)
+    parts = [
+        write(lives, np.flatnonzero(some))
+        for write, some in (
+            (writer.hold, lives.dispatched >= 0),
+            (writer.settle, settled),
+            (partial(writer.refund, kind=FAILED), lives.endings == FAILED),
+            (partial(writer.refund, kind=CANCELLED), lives.endings == CANCELLED),
+        )
+        if some.any()
+    ]
+    before = np.cumsum([0, *(len(part.data) for part in parts)]).tolist()
+    parts = [
+        part._replace(starts=part.starts + start, ends=part.ends + start)
+        for part, start in zip(parts, before, strict=False)
+    ]
+    data, *columns = zip(*parts, strict=True)
+    return LifeLines(b"".join(data), *(np.concatenate(column) for column in columns))
+
+
+class _Writer:
+    """Writes decisions on some of the lives."""
+
+    def __init__(self, facts: JobFacts, parameters: Parameters, params_hash: str) -> None:
+        self._facts, self._rules = facts, parameters.job
+        self._asset = parameters.unit.asset.encode()
+        self._params_hash = params_hash.encode()
+
+    def hold(self, lives: Lives, some: Integers) -> LifeLines:
+        """Write each `EscrowFunded`."""
+        nodes, facts = lives.nodes.pick(_mask(lives, some)), lives.dispatched[some]
+        amount = _sums(nodes.life, nodes.hold, len(some))
+        name, price = self._texts(nodes)
+        holds = _join([b'{"amount":"', nodes.hold, b'","node":"', name, b'","price":"', price, b'"}'], nodes.life)
+        said: list[Part] = [
+            b'"amount":"',
+            amount,
+            b'","asset":"%b","attempt":1,"consumer":"' % self._asset,
+            self._facts.span("data.consumer", facts),
+            b'","holds":[',
+            holds,
+            b"]",
+        ]
+        return self._write(b"EscrowFunded", some, facts, said, [b":1"])._replace(left=-amount)
+
+    def settle(self, lives: Lives, some: Integers) -> LifeLines:
+        """Write each `JobSettled`."""
+        nodes, facts = lives.nodes.pick(_mask(lives, some)), lives.ended[some]
+        parts = split_many(nodes.gross, self._rules.burn_bps, self._rules.fee_bps)
+        escrow, gross, burn, fee = (
+            _sums(nodes.life, amounts, len(some)) for amounts in (nodes.hold, nodes.gross, parts.burn, parts.fee)
+        )
+        name, price = self._texts(nodes)
+        line: list[Part] = [
+            b'{"burn":"',
+            parts.burn,
+            b'","fee":"',
+            parts.fee,
+            b'","gpu_seconds":',
+            nodes.seconds,
+            b',"gross":"',
+            nodes.gross,
+            b'","net":"',
+            parts.net,
+            b'","node":"',
+            name,
+            b'","price":"',
+            price,
+            b'"}',
+        ]
+        said: list[Part] = [
+            b'"asset":"%b","attempt":1,"consumer":"' % self._asset,
+            self._facts.span("data.consumer", facts),
+            b'","escrow":"',
+            escrow,
+            b'","funding":"escrow","lines":[',
+            _join(line, nodes.life),
+            b'],"refund":"',
+            escrow - gross,
+            b'"',
+        ]
+        written = self._write(b"JobSettled", some, facts, said, [b":1:1"])
+        return written._replace(burn=burn, fee=fee, left=escrow - gross)
+
+    def refund(self, lives: Lives, some: Integers, kind: int) -> LifeLines:
+        """Write each `JobRefunded` of lives that end with a failure, or with a withdrawal."""
+        nodes, facts = lives.nodes.pick(_mask(lives, some)), lives.ended[some]
+        amount, attempt = _sums(nodes.life, nodes.hold, len(some)), (lives.dispatched[some] >= 0).astype(np.int64)
+        said: list[Part] = [
+            b'"amount":"',
+            amount,
+            b'","asset":"%b","attempt":' % self._asset,
+            attempt,
+            b',"cause":"',
+            self._facts.span("data.reason", facts, kind),
+            b'","consumer":"',
+            self._facts.span("data.consumer", facts),
+            b'","outcome":"%b"' % _OUTCOMES[kind],
+        ]
+        key: list[Part] = [b":", attempt, b":" + _OUTCOMES[kind]]
+        return self._write(b"JobRefunded", some, facts, said, key)._replace(left=amount)
+
+    def _write(self, kind: bytes, some: Integers, facts: Integers, said: list[Part], key: list[Part]) -> LifeLines:
+        """Write decisions of a kind, each because of the fact in a line; `key` follows consumer and job."""
+        consumer, job = self._facts.span("data.consumer", facts), self._facts.span("subject", facts)
+        keys = _spans(render_lines([consumer, b":", job, *key], len(facts)))
+        epochs = self._facts.times[facts] // DAY
+        parts: list[Part] = [
+            b'{"causation_id":"',
+            self._facts.span("id", facts),
+            b'","data":{',
+            *said,
+            b'},"epoch":',
+            epochs,
+            b',"id":"',
+            hash_parts([kind + b"|", keys], len(facts)),
+            b'","key":"',
+            keys,
+            b'","occurred_at":"',
+            self._facts.span("occurred_at", facts),
+            b'","params_hash":"%b","schema_version":1,"source":"settlement","subject":"' % self._params_hash,
+            job,
+            b'","type":"%b"}' % kind,
+        ]
+        lines, none = _spans(render_lines(parts, len(facts))), np.zeros(len(facts), dtype=np.int64)
+        leaves = hash_leaves(*lines)
+        return LifeLines(lines.data, some, facts, lines.starts, lines.ends, leaves, epochs, none, none, none)
+
+    def _texts(self, nodes: Nodes) -> tuple[Spans, Spans]:
+        """Return the names of nodes and the texts of their prices."""
+        data = self._facts.data
+        return Spans(data, nodes.name_starts, nodes.name_ends), Spans(data, nodes.text_starts, nodes.text_ends)
+
+
+def _mask(lives: Lives, some: Integers) -> npt.NDArray[np.bool_]:
+    mask = np.zeros(len(lives.starts), dtype=np.bool_)
+    mask[some] = True
+    return mask
+
+
+def _sums(places: Integers, amounts: Integers, count: int) -> Integers:
+    """Add amounts up by place; none of the sums reaches 2^63."""
+    totals = np.zeros(count, dtype=np.int64)
+    np.add.at(totals, places, amounts)
+    return totals
+
+
+def _spans(lines: Lines) -> Spans:
+    """Return where lines stand, without their LF."""
+    return Spans(lines.data, np.concatenate((np.zeros(1, dtype=np.int64), lines.ends))[:-1], lines.ends - 1)
+
+
+def _join(parts: list[Part], life: Integers) -> Spans:
+    """Write an item per row; return those of each life, with commas between. Each life has one at least."""
+    items = _spans(render_lines(parts, len(life)))
+    first = np.flatnonzero(np.diff(life, prepend=-1))
+    last = np.append(first[1:], len(life)) - 1 if len(first) else first
+    # An item holds no line end.
+    return Spans(items.data.replace(b"\n", b","), items.starts[first], items.ends[last])

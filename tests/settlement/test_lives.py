@@ -1,0 +1,287 @@
+"""Regular lives are decided alike one by one and many at once: the same bytes, the same state, whatever stands beside.
+
+Worlds are drawn around what parts a regular life from others: money for some of the holds only, jobs that are known
+or asked for twice, nodes that differ, share an operator or disagree, facts that are late, missing, doubled or of other
+days.
+"""
+
+from collections import Counter
+from random import Random
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.facts import Producer
+from events.codec import encode
+from events.columns import read_columns, split_lines
+from events.event import Fact
+from events.facts import (
+    JobCancelled,
+    JobCancelledData,
+    JobDispatched,
+    JobDispatchedData,
+    JobFailed,
+    JobFailedData,
+    JobRedistributed,
+    JobRedistributedData,
+    JobSubmitted,
+    JobSubmittedData,
+    QuorumClaimed,
+    QuorumClaimedData,
+    Quote,
+    Terms,
+    UsageMetered,
+    UsageMeteredData,
+)
+from events.hashing import hash_leaves
+from events.instant import DAY, parse_instant
+from settlement import life_run
+from settlement.intake import Accepted, Run
+from settlement.lane import Lane
+from settlement.lane_run import LaneRuns
+from settlement.life_run import BatchLives
+from settlement.output import Decided
+from tests.settlement.test_whole_jobs import HASH, PARAMETERS
+
+START = parse_instant("2026-10-01T00:00:00.000000Z")
+CONSUMERS = ("c-0", "c-1", "c-2")
+PRICES = (0, 1, 17, 3_600, 10**6, 10**12, 2**55, 2**63, 10**30)
+USUAL = (3_600, 7_200, 10**6, 10**9)
+SECONDS = (0, 1, 3_599, 3_600, 90_000, 2**48)
+Said = tuple[Fact, bool]
+
+
+class Lives:
+    """Draws facts of jobs: mostly regular ones, each of them a thread of its own."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = Random(seed)
+        self.odd = self.random.choice((0.0, 0.02, 0.1, 0.4))
+        self.count = 0
+        self.producer = Producer("p")
+
+    def facts(self, jobs: int) -> list[Said]:
+        """Return all facts, threads woven into one another."""
+        threads = [self.thread() for _ in range(jobs)]
+        order = [number for number, thread in enumerate(threads) for _ in thread]
+        if self.random.random() < 0.5:
+            # Threads that overlap with their neighbours only, as in life.
+            order.sort(key=lambda number: number + self.random.random() * 4)
+        else:
+            self.random.shuffle(order)
+        turns = [iter(thread) for thread in threads]
+        return [next(turns[number]) for number in order]
+
+    def _is_odd(self) -> bool:
+        return self.random.random() < self.odd
+
+    def thread(self) -> list[Said]:
+        self.job = f"j{self.random.randrange(60)}" if self._is_odd() else f"j{1_000 + self.count}"
+        self.consumer = self.random.choice(CONSUMERS)
+        self.time = START + self.random.randrange(2 * DAY)
+        self.nodes = 1 if self.random.random() < 0.5 else self.random.randint(1, 5)
+        kinds = [self._single, self._single, self._fail, self._cancel, self._withdraw]
+        facts = self._shared() if self.nodes > 1 and self.random.random() < 0.7 else self.random.choice(kinds)()
+        if self._is_odd():
+            facts.insert(self.random.randint(0, len(facts)), self._stray())
+        if self._is_odd():
+            del facts[self.random.randrange(len(facts))]
+        if self._is_odd():
+            self.random.shuffle(facts)
+        return facts
+
+    def _say(self, kind: type[Any], data: Any, subject: str | None = None) -> Said:
+        self.count += 1
+        self.time += self.random.choice((0, 1, 60_000_000))
+        time = self.time + (DAY if self._is_odd() else 0)
+        return self.producer.fact(kind, time, subject or self.job, f"k{self.count}", data), self._is_odd()
+
+    def _attempt(self) -> int:
+        return 2 if self._is_odd() else 1
+
+    def _begin(self) -> list[Said]:
+        self.random.shuffle(names := [f"n{number}" for number in range(8)])
+        quotes = []
+        for name in names[: self.nodes]:
+            price = self.random.choice(PRICES if self._is_odd() else USUAL)
+            minimum = price if self._is_odd() else self.random.choice((0, price // 2))
+            operator = "o" if self._is_odd() else f"o{name}"
+            quotes.append(Quote(node=name, operator=operator, price=str(price), minimum=str(minimum)))
+        if self._is_odd():
+            quotes.append(quotes[0])
+        self.names = [quote.node for quote in quotes]
+        return [self.submit(), self.dispatch(quotes)]
+
+    def submit(self) -> Said:
+        data = JobSubmittedData(
+            asset="SOL" if self._is_odd() else "OMNI",
+            authority="owner" if self._is_odd() else "declared",
+            consumer=self.consumer,
+            gpu_seconds_max=self._seconds(),
+            nodes=self.nodes + self._is_odd(),
+        )
+        return self._say(JobSubmitted, data)
+
+    def dispatch(self, quotes: list[Quote]) -> Said:
+        hash_of = self.random.choice((HASH, "cd" * 32)) if self._is_odd() else self.random.choice((None, HASH))
+        data = JobDispatchedData(
+            attempt=self._attempt(), consumer=self.consumer, quotes=tuple(quotes), params_hash=hash_of
+        )
+        return self._say(JobDispatched, data)
+
+    def _seconds(self) -> int:
+        return self.random.choice(SECONDS) if self._is_odd() else self.random.randrange(1, 100_000)
+
+    def _usage(self, node: str) -> Said:
+        data = UsageMeteredData(attempt=self._attempt(), consumer=self.consumer, gpu_seconds=self._seconds(), node=node)
+        return self._say(UsageMetered, data)
+
+    def _single(self) -> list[Said]:
+        return [*self._begin(), self._usage("stranger" if self._is_odd() else self.names[0])]
+
+    def _shared(self) -> list[Said]:
+        facts = self._begin()
+        self.random.shuffle(metered := list(self.names))
+        facts += [self._usage(node) for node in metered]
+        self.random.shuffle(agreeing := list(self.names))
+        if self._is_odd():
+            agreeing[0] = self.random.choice(("stranger", agreeing[-1]))
+        if self._is_odd():
+            agreeing = agreeing[1:]
+        data = QuorumClaimedData(agreeing=tuple(agreeing), attempt=self._attempt(), consumer=self.consumer)
+        return [*facts, self._say(QuorumClaimed, data)]
+
+    def _fail(self) -> list[Said]:
+        data = JobFailedData(attempt=self._attempt(), consumer=self.consumer, reason="lost")
+        return [*self._begin(), self._say(JobFailed, data)]
+
+    def _cancel(self) -> list[Said]:
+        return [*self._begin(), self._say(JobCancelled, JobCancelledData(consumer=self.consumer, reason="changed"))]
+
+    def _withdraw(self) -> list[Said]:
+        return [self.submit(), self._say(JobCancelled, JobCancelledData(consumer=self.consumer, reason="early"))]
+
+    def _stray(self) -> Said:
+        """Say something that no regular life holds."""
+        owner = self.random.choice(CONSUMERS)
+        terms = Terms(
+            asset="OMNI", authority="declared", gpu_seconds_max=3_600, minimum="0", operator="o", price="1000000"
+        )
+        whole = UsageMeteredData(attempt=1, consumer=owner, gpu_seconds=3_600, node="n", terms=terms)
+        again = JobRedistributedData(attempt=1, consumer=self.consumer, reason="lost")
+        return self.random.choice(
+            [
+                (self.producer.deposit(self.time, owner, "OMNI", 10**9, f"d{self.count}"), False),
+                self._say(UsageMetered, whole, self.random.choice((self.job, f"whole-{self.count}"))),
+                self._say(JobRedistributed, again),
+                self._usage("n0"),
+                self.submit(),
+            ]
+        )
+
+
+def new_lane(money: list[int], oldest_open: int) -> Lane:
+    lane = Lane(0, PARAMETERS, HASH)
+    for consumer, amount in zip(CONSUMERS, money, strict=True):
+        lane.state.credit(consumer, amount)
+    lane.state.oldest_open = oldest_open
+    return lane
+
+
+def decide_alone(lane: Lane, said: list[Said]) -> bytes:
+    return b"".join(lane.take(Accepted(fact, parse_instant(fact.occurred_at), late), START).data for fact, late in said)
+
+
+def decide_in_runs(lane: Lane, said: list[Said], ends: list[int]) -> Decided:
+    """Decide on batches, the ends of which are given; each is one or two runs, as where a mark stands between."""
+    runs, decided = LaneRuns(lane, PARAMETERS, HASH), list[Decided]()
+    for start, end in zip([0, *ends], [*ends, len(said)], strict=True):
+        part = said[start:end]
+        data = b"".join(encode(fact) + b"\n" for fact, _ in part)
+        batch, middle = read_columns(data, *split_lines(data)), len(part) * 2 // 3
+        for first, last in ((0, middle), (middle, len(part))):
+            late = np.array([late for _, late in part[first:last]], dtype=np.bool_)
+            if first < last:
+                decided += runs.take(batch, Run(first, last, late), START)
+    return Decided.join(decided)
+
+
+def state_of(lane: Lane, said: list[Said]) -> dict[str, Any]:
+    """Return all that a lane remembers; which jobs it knows, among those that were named."""
+    state, names = lane.state, {fact.subject for fact, _ in said}
+    return {
+        "available": {consumer: amount for consumer, amount in state.available.items() if amount},
+        "jobs": state.jobs,
+        "known": {(c, j) for c in CONSUMERS for j in names if state.knows_job(c, j)},
+        "closed": len(state.closed),
+        "ended": state.ended,
+        "spends": state.spends,
+        "waiting": state.waiting,
+        "epochs": {epoch: (total.fee, total.burn, total.digest()) for epoch, total in state.epochs.items()},
+    }
+
+
+def check(said: list[Said], money: list[int], closed_days: int, cuts: list[int]) -> tuple[int, Counter[str]]:
+    """Decide both ways; return how many lives were taken at once, and what was decided."""
+    ends = sorted(cut % len(said) for cut in cuts)
+    one, other = (new_lane(money, START // DAY + closed_days) for _ in range(2))
+    taken = 0
+    close = BatchLives.close
+
+    def count(lives: BatchLives, chosen: Any) -> Any:
+        nonlocal taken
+        taken += len(chosen)
+        return close(lives, chosen)
+
+    expected = decide_alone(one, said)
+    with patch.object(life_run, "LIVES_MIN", 0), patch.object(BatchLives, "close", count):
+        found = decide_in_runs(other, said, ends)
+    assert found.data.split(b"\n") == expected.split(b"\n")
+    assert found.hashes is not None
+    assert found.hashes.tobytes() == hash_leaves(expected, *split_lines(expected)).tobytes()
+    assert state_of(one, said) == state_of(other, said)
+    return taken, Counter(line.rpartition(b'"')[0].rpartition(b'"')[2].decode() for line in expected.splitlines())
+
+
+MONEY = st.lists(st.sampled_from([0, 10**6, 10**8, 10**11, 2**63, 10**40]), min_size=3, max_size=3)
+
+
+@given(st.integers(0, 2**32), st.integers(1, 40), MONEY, st.integers(0, 2), st.lists(st.integers(0, 500), max_size=3))
+@settings(max_examples=150, deadline=None)
+def test_many_at_once_are_as_one_by_one(
+    seed: int, jobs: int, money: list[int], closed_days: int, cuts: list[int]
+) -> None:
+    check(Lives(seed).facts(jobs), money, closed_days, cuts)
+
+
+def test_the_worlds_are_neither_all_regular_nor_all_odd() -> None:
+    """Lives are taken at once beside facts that are refused, or the test above would say little."""
+    both = taken = 0
+    decided: Counter[str] = Counter()
+    for seed in range(40):
+        mine, kinds = check(Lives(seed).facts(25), [10**40, 10**40, 10**11], 0, [seed * 7])
+        taken += mine
+        decided += kinds
+        both += mine > 0 and kinds["DecisionRefused"] > 0
+    assert both >= 12
+    assert taken >= 40 * 5
+    assert min(decided[kind] for kind in ("EscrowFunded", "JobSettled", "JobRefunded", "DecisionRefused")) >= 50
+
+
+def test_what_may_never_be_granted_holds_up_nobody() -> None:
+    """One job that asks for more than all money: it is refused with the balance of its turn, the others are taken."""
+    lives = Lives(0)
+    lives.odd = 0.0
+    said = [fact for _ in range(20) for fact in lives.thread()]
+    lives.consumer, lives.job, lives.nodes = "c-0", "huge", 1
+    quote = Quote(node="n", operator="o", price=str(10**30), minimum="0")
+    said += [lives.submit(), lives.dispatch([quote]), *(fact for _ in range(20) for fact in lives.thread())]
+
+    taken, decided = check(said, [10**20] * 3, 0, [])
+
+    assert decided["DecisionRefused"] == 1
+    # All but the unfinished ones, and what the end of a run parts.
+    assert taken >= 30
