@@ -26,7 +26,15 @@ from projections.history import History
 from projections.jobs import JobRows
 from projections.position import history_of
 from projections.rows import decision_rows, record_row, refused_row
-from projections.write import Row, insert_columns, insert_rows, insert_tuples, upsert_rows, upsert_tuples
+from projections.write import (
+    Row,
+    insert_columns,
+    insert_rows,
+    insert_tuples,
+    upsert_columns,
+    upsert_rows,
+    upsert_tuples,
+)
 
 __all__ = ["ProjectionMoved", "Projector"]
 
@@ -138,7 +146,7 @@ class Projector:
         with self._engine.begin() as connection:
             self._move_checkpoint(connection, name, batch.end)
             insert_columns(connection, tables.history, rows)
-            upsert_tuples(connection, tables.job, jobs.jobs())
+            upsert_columns(connection, tables.job, jobs.jobs())
             upsert_rows(connection, tables.epoch_total, jobs.totals())
             reach("project.3-history-written")
         self._positions[name] = batch.end

@@ -14,7 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from projections.tables import BaseUnits
 
-__all__ = ["Row", "insert_columns", "insert_rows", "insert_tuples", "upsert_rows", "upsert_tuples"]
+__all__ = ["Row", "insert_columns", "insert_rows", "insert_tuples", "upsert_columns", "upsert_rows", "upsert_tuples"]
 
 Row = dict[str, Any]
 # SQLite takes some ten thousand values in one statement; beyond some dozen rows nothing is gained.
@@ -44,10 +44,19 @@ def upsert_tuples(connection: Connection, table: Table, rows: Sequence[tuple[Any
 
 def insert_columns(connection: Connection, table: Table, columns: Sequence[Sequence[Any]]) -> None:
     """As `insert_tuples`, of rows that are given column by column."""
+    _execute(connection, table, _interleave(columns), replace=False)
+
+
+def upsert_columns(connection: Connection, table: Table, columns: Sequence[Sequence[Any]]) -> None:
+    """As `upsert_tuples`, of rows that are given column by column."""
+    _execute(connection, table, _interleave(columns), replace=True)
+
+
+def _interleave(columns: Sequence[Sequence[Any]]) -> list[Any]:
     values: list[Any] = [None] * (len(columns) * len(columns[0]))
     for place, column in enumerate(columns):
         values[place :: len(columns)] = column
-    _execute(connection, table, values, replace=False)
+    return values
 
 
 def _tuples(table: Table, rows: Sequence[Row]) -> list[tuple[Any, ...]]:
