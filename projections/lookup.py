@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 from sqlalchemy import Engine
 
 from ledger.accounts import Key
+from projections.movements import rows_missing
 from projections.past import Past
-from projections.position import AtRefused, format_position, history_of
+from projections.position import AtRefused, format_position, history_of, rows_of
 from projections.read import AccountUnknown, Balance
 from projections.segments import SegmentUnusable, hash_name, join_key
 
@@ -48,9 +49,8 @@ class BalanceReader:
         self._past = past
         self._connection: Any = engine.raw_connection()
         self._execute = self._connection.cursor().execute
-        reached = dict(self._execute(_POSITIONS).fetchall())
-        self._covered = all(reached.get(log.name, 0) >= past.end(log.name) for log in past.logs())
         self._keys: dict[str, list[tuple[int, Key, bytes, int]]] = {}
+        self._cover(dict(self._execute(_POSITIONS).fetchall()))
 
     def close(self) -> None:
         """Give back the connection."""
@@ -74,26 +74,34 @@ class BalanceReader:
 
     def at(self, name: str, position: dict[str, int]) -> list[Balance]:
         """Return an account's balances at a position of records' ends. Raises: AccountUnknown, AtRefused."""
+        lost = False
         while True:
             try:
-                found = self._at(name, position)
+                found = self._at(name, position, lost)
             except SegmentUnusable:
                 # The past has lost it, and ends before it.
+                lost = True
                 continue
             if not found:
                 raise AccountUnknown(f"nothing has moved {name} up to {format_position(position)}")
             return found
 
-    def _at(self, name: str, position: dict[str, int]) -> list[Balance]:
+    def _at(self, name: str, position: dict[str, int], lost: bool) -> list[Balance]:
+        if all(size <= self._past.end(log) for log, size in position.items()):
+            # All accounts that are sealed are known since the tables have come so far; behind it there may be new ones.
+            keys = self._keys.get(name)
+            return self._add_up(self._find_keys(name) if keys is None else keys, position)
+        # Where rows begin, and the rows, of one moment.
+        self._execute("SAVEPOINT here")
+        try:
+            self._check_rows(position, lost)
+            return self._add_up(self._find_keys(name), position)
+        finally:
+            self._execute("RELEASE here")
+
+    def _add_up(self, keys: list[tuple[int, Key, bytes, int]], position: dict[str, int]) -> list[Balance]:
         past = self._past
         ends = [(log, size, past.end(log)) for log, size in position.items()]
-        behind = [(log, size) for log, size, sealed in ends if size > sealed]
-        for log, size in behind:
-            self._check_reached(log, size)
-        # All accounts that are sealed are known since the tables have come so far; behind it there may be new ones.
-        keys = self._keys.get(name) if not behind else None
-        if keys is None:
-            keys = self._find_keys(name)
         found = []
         for number, key, text, hashed in keys:
             debits = credits = 0
@@ -120,8 +128,23 @@ class BalanceReader:
             self._keys[name] = keys
         return keys
 
-    def _check_reached(self, log: str, size: int) -> None:
-        row = self._execute(_POSITIONS + " WHERE log = ?", (history_of(log),)).fetchone()
-        reached = 0 if row is None else row[1]
-        if size > reached:
-            raise AtRefused(f"the history of {log} is written up to {log}:{reached}, not to {log}:{size} yet")
+    def _check_rows(self, position: dict[str, int], lost: bool) -> None:
+        """Assert that what is not sealed is in rows; unless a segment was lost just now, look for new ones before.
+
+        Raises: AtRefused.
+        """
+        places = dict(self._execute(_POSITIONS).fetchall())
+        for log, size in position.items():
+            reached, begin = places.get(history_of(log), 0), places.get(rows_of(log), 0)
+            if size > max(reached, self._past.end(log)):
+                raise AtRefused(f"the history of {log} is written up to {log}:{reached}, not to {log}:{size} yet")
+            if begin > self._past.end(log) and not lost:
+                self._past.refresh()
+                self._cover(places)
+            if min(begin, size) > self._past.end(log):
+                raise rows_missing(log, begin, self._past)
+
+    def _cover(self, places: dict[str, int]) -> None:
+        """Tell whether the tables know all accounts that are sealed; then what is found of them stays so."""
+        self._covered = all(places.get(log.name, 0) >= self._past.end(log.name) for log in self._past.logs())
+        self._keys.clear()

@@ -8,11 +8,17 @@ own position: checkpoint rows `lane-0` and `lane-0/history`, the second never ab
 it needs in memory (account ids, running sums) and writes absolute values; its right to do so is the checkpoint, which
 moves by compare-and-set: a second projector finds that it has moved, and stops. Ledger logs are folded in any order
 among themselves: each has running sums of its own.
+
+Where a beginning of a log is sealed, its history lies in segments, and checkpoint row `lane-0/rows` says where rows
+begin. It follows the segments: rows behind a new one are dropped, and those of one that was lost are written again from
+the log, each in one transaction.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from typing import Any
 
-from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy import Connection, Engine, delete, insert, select, update
 
 from events.codec import decode
 from events.facts import RecordRefused
@@ -24,8 +30,10 @@ from projections.batch import Batch, read_batches, read_records
 from projections.head import Head
 from projections.history import History
 from projections.jobs import JobRows
-from projections.position import history_of
+from projections.past import Past
+from projections.position import history_of, rows_of
 from projections.rows import decision_rows, record_row, refused_row
+from projections.segments import SegmentUnusable
 from projections.write import (
     Row,
     insert_columns,
@@ -49,11 +57,12 @@ class ProjectionMoved(Exception):
 class Projector:
     """Keeps one set of tables up with the logs."""
 
-    def __init__(self, engine: Engine, facts: Log, ledgers: Iterable[Log]) -> None:
-        """Take up the head from the tables. Raises: LedgerInvariantBroken."""
+    def __init__(self, engine: Engine, facts: Log, ledgers: Iterable[Log], past: Past | None = None) -> None:
+        """Take up the head from the tables; `past` has what is sealed. Raises: LedgerInvariantBroken."""
         self._engine = engine
         self._facts = facts
         self._ledgers = tuple(ledgers)
+        self._past = past
         self._histories: dict[str, History] = {}
         with engine.connect() as connection:
             self._head = Head(connection)
@@ -76,8 +85,9 @@ class Projector:
         """Bring history up to the head; return the number of decisions folded. Raises: LedgerInvariantBroken."""
         folded = 0
         for log in self._ledgers:
+            self._fit_rows(log)
             for batch in read_batches(log, self._position(history_of(log.name)), self._position(log.name)):
-                self._write_history(batch)
+                self._write_history(log, batch)
                 folded += _finish(batch, on_record)
         return folded
 
@@ -87,7 +97,7 @@ class Projector:
         folded = 0
         for log in self._ledgers:
             for batch in self._run(log):
-                self._write_history(batch)
+                self._write_history(log, batch)
                 folded += _finish(batch, on_record)
         self._run_facts()
         return folded
@@ -136,11 +146,11 @@ class Projector:
 
     # --- history ---
 
-    def _write_history(self, batch: Batch) -> None:
+    def _write_history(self, log: Log, batch: Batch) -> None:
         name = history_of(batch.log)
         batch.moves(self._head.names)
+        rows = self._take(log, batch)
         with self._engine.connect() as connection:
-            rows = self._history(connection, batch.log).take(batch)
             jobs = JobRows(connection)
             jobs.take(batch)
         with self._engine.begin() as connection:
@@ -152,13 +162,51 @@ class Projector:
         self._positions[name] = batch.end
         reach("project.4-history-committed")
 
-    def _history(self, connection: Connection, log: str) -> History:
+    def _take(self, log: Log, batch: Batch) -> list[list[Any]]:
+        while True:
+            try:
+                return self._history(log.name).take(batch)
+            except SegmentUnusable:
+                self._fit_rows(log)
+
+    def _history(self, log: str) -> History:
         history = self._histories.get(log)
         if history is None:
-            history = self._histories[log] = History(log, self._head.names)
-            if self._position(history_of(log)):
-                history.load(connection)
+            history = self._histories[log] = History(log, self._head.names, self._past)
+            if self._position(history_of(log)) > self._position(rows_of(log)):
+                with self._engine.connect() as connection:
+                    history.load(connection)
         return history
+
+    def _fit_rows(self, log: Log) -> None:
+        """Let the rows of history begin where the log's segments end."""
+        while self._sealed(log.name) != self._position(rows_of(log.name)):
+            # Where a segment turns out to be unusable, the past has lost it and ends before it.
+            with suppress(SegmentUnusable):
+                self._move_rows(log, self._sealed(log.name))
+
+    def _sealed(self, log: str) -> int:
+        return 0 if self._past is None else self._past.end(log)
+
+    def _move_rows(self, log: Log, begin: int) -> None:
+        name, end = rows_of(log.name), self._position(history_of(log.name))
+        before = self._position(name)
+        self._histories.pop(log.name, None)
+        with self._engine.begin() as connection:
+            if begin:
+                self._move_checkpoint(connection, name, begin)
+            else:
+                connection.execute(delete(tables.checkpoint).where(tables.checkpoint.c.log == name))
+            if before < min(begin, end):
+                row = tables.history.c
+                connection.execute(delete(tables.history).where(row.log == log.name, row.sequence < begin))
+            if begin < min(before, end):
+                history = History(log.name, self._head.names, self._past)
+                for batch in read_batches(log, begin, min(before, end)):
+                    insert_columns(connection, tables.history, history.take(batch))
+            reach("rows.1-moved")
+        self._positions[name] = begin
+        reach("rows.2-committed")
 
     def _move_checkpoint(self, connection: Connection, name: str, after: int) -> None:
         before = self._position(name)

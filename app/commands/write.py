@@ -167,7 +167,7 @@ def run(books: Books, once: bool, only: str | None, close_until: int | None, as_
 
     Asked to stop (SIGINT, SIGTERM), it first takes what is there. What is projected is what was committed: balances at
     once, histories and jobs' totals behind them while there is nothing else to do. With `--only project` stopping
-    leaves those for the next time.
+    leaves those for the next time. Who projects also seals files that have become full, as `omnisync seal` does.
 
     \b
     $ omnisync run --once --data B
@@ -210,7 +210,10 @@ def _follow(stages: Stages, stopping: Stopping, behind: int) -> tuple[int, int]:
         decided, folded, behind = decided + did[0], folded + did[1], behind + did[1]
         if last:
             break
-        if not (found or found_before) or (behind >= BEHIND_MAX and not alone):
+        idle = not (found or found_before)
+        if idle:
+            stages.seal(stopping.has_asked)
+        if idle or (behind >= BEHIND_MAX and not alone):
             stages.catch_up()
             behind = 0
         stopping.wait(BUSY_SECONDS if found else IDLE_SECONDS)

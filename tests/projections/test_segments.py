@@ -57,7 +57,7 @@ def spool_desk(desk: Desk, folder: Path) -> list[FileLog]:
     return [spool(desk.hub, folder / "ledger", 2_000), spool(desk.lane, folder / "ledger", 20_000)]
 
 
-def seal_all(logs: Iterable[FileLog], folder: Path, **options: bool) -> dict[str, str]:
+def seal_all(logs: Iterable[FileLog], folder: Path, **options: Any) -> dict[str, str]:
     """Seal; return why each segment was made that was made."""
     return {
         f"{log.name}/{sealed.path.name}": sealed.made
