@@ -182,19 +182,23 @@ class Projecting:
         self.projector.check_floors()
         return folded
 
-    def seal(self, is_over: Callable[[], bool] = lambda: False) -> None:
-        """Seal files that have become full, until `is_over`; history has no rows of them.
+    def seal(self, is_over: Callable[[], bool] = lambda: False, *, one: bool = False) -> bool:
+        """Seal the files that have become full, or `one` of them, until `is_over`; tell whether any was sealed.
 
         Where somebody else seals, that is left to him. Raises: LogDamaged, LedgerInvariantBroken.
         """
         if not self._past.is_behind():
-            return
+            return False
+        made = False
         try:
-            for _ in self._seal(is_over=is_over):
-                pass
+            for sealed in self._seal(is_over=is_over):
+                made = made or bool(sealed.made)
+                if made and one:
+                    break
         except LogBusy:
-            return
+            return False
         self._past.refresh()
+        return made
 
     def catch_up(self) -> None:
         """Bring history and jobs up to the head."""
@@ -223,18 +227,20 @@ class Stages:
     ) -> tuple[int, int]:
         """Settle and project all that is there; return how many decisions were taken and folded.
 
-        Without `history` only the head is projected, and `seal` and `catch_up` are left to do.
+        Without `history` only the head is projected, and `seal_one` and `catch_up` are left to do.
         """
         decided = 0 if self.settling is None else self.settling.run(on_settled)
-        if history:
-            self.seal()
+        if history and self.projecting is not None:
+            self.projecting.seal()
         folded = 0 if self.projecting is None else self.projecting.run(on_projected, history=history)
         return decided, folded
 
-    def seal(self, is_over: Callable[[], bool] = lambda: False) -> None:
-        """Seal files that have become full, until `is_over`. Raises: LogDamaged, LedgerInvariantBroken."""
-        if self.projecting is not None:
-            self.projecting.seal(is_over)
+    def seal_one(self, is_over: Callable[[], bool]) -> bool:
+        """Seal a file that has become full, unless `is_over` before; tell whether one was.
+
+        Raises: LogDamaged, LedgerInvariantBroken.
+        """
+        return self.projecting is not None and self.projecting.seal(is_over, one=True)
 
     def catch_up(self) -> None:
         """Bring history and jobs up to the head."""

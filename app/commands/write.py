@@ -298,12 +298,12 @@ def _follow(stages: Stages, stopping: Stopping, behind: int) -> tuple[int, int]:
         if last:
             break
         idle = not (found or found_before)
-        if idle:
-            stages.seal(stopping.has_asked)
+        # One file at a time, so that what comes in meanwhile does not wait for all.
+        sealed = idle and stages.seal_one(stopping.has_asked)
         if idle or (behind >= BEHIND_MAX and not alone):
             stages.catch_up()
             behind = 0
-        stopping.wait(BUSY_SECONDS if found else IDLE_SECONDS)
+        stopping.wait(BUSY_SECONDS if found or sealed else IDLE_SECONDS)
     if not alone:
         stages.catch_up()
     return decided, folded

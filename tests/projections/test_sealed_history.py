@@ -177,7 +177,7 @@ def at(engine: Engine, log: str) -> int:
         return connection.execute(select(checkpoint.c.position).where(checkpoint.c.log == log)).scalar() or 0
 
 
-@pytest.mark.parametrize("place", [0, 1, -1])
+@pytest.mark.parametrize("place", [1, *(pytest.param(place, marks=pytest.mark.slow) for place in (0, -1))])
 @pytest.mark.parametrize("restarted", [False, True])
 def test_rows_of_a_lost_segment_are_written_again_from_the_log(sealed: Sealed, place: int, restarted: bool) -> None:
     before = sealed.past.end("lane-0")
