@@ -13,6 +13,7 @@ from events.event import fact_id
 from events.facts import GenesisDeclared, GenesisDeclaredData
 from events.log import Log
 from ledger.parameters import Parameters, parameters_from_json, parameters_hash, parameters_json
+from projections.past import Past
 from settlement.ingest import Partitions, Receipt, ingest, ingest_whole
 from settlement.lines import Line
 from settlement.routing import HUB_PARTITION, partitions_of
@@ -75,6 +76,10 @@ class AnyBooks(ABC):
     @abstractmethod
     def committed(self, ledgers: Sequence[Log]) -> Mapping[str, int]:
         """Return how far each ledger log is durable, and how much of each partition of the facts it rests on."""
+
+    @abstractmethod
+    def past(self) -> Past | None:
+        """Open the sealed segments of all ledger logs; None where none are kept, and all history has rows."""
 
     # --- what is done with them ---
 

@@ -10,7 +10,7 @@ facts.lock  ledger.lock  projections.lock  segments.lock  one writer each; reade
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
@@ -207,6 +207,7 @@ class Books(AnyBooks):
             engine = open_sqlite(fresh, writable=True, journal=False)
             migrate(engine, MIGRATIONS)
             projecting = self._projecting(engine)
+            projecting.seal()
             projecting.run(on_record)
             projecting.close()
             close_to_one_file(fresh)
@@ -219,7 +220,7 @@ class Books(AnyBooks):
         """Begin to follow what is committed."""
         facts = Committed([self.facts(HUB_PARTITION)])
         followed = [Committed(readers) for readers in zip(*(self.ledgers() for _ in range(_PASSES)), strict=True)]
-        return Projecting(engine, facts, followed, self.synced)
+        return Projecting(engine, facts, followed, self.synced, self.past(), self.seal)
 
     # --- segments ---
 
@@ -232,12 +233,17 @@ class Books(AnyBooks):
         """Open the sealed segments of all ledger logs."""
         return Past(self.segments, self.ledgers())
 
-    def seal(self, *, unfinished: bool = False, anew: bool = False) -> Iterator[Sealed]:
-        """Seal the full files of all ledger logs, or all files, or all again. Raises: LogBusy, LogDamaged."""
+    def seal(
+        self, *, unfinished: bool = False, anew: bool = False, is_over: Callable[[], bool] = lambda: False
+    ) -> Iterator[Sealed]:
+        """Seal the full files of all ledger logs, or all files, or all again, until `is_over`.
+
+        Raises: LogBusy, LogDamaged.
+        """
         self.parameters()
         with hold(self.folder / "segments.lock", "seal"):
             for log in self.ledgers():
-                yield from seal(log, self.segments, unfinished=unfinished, anew=anew)
+                yield from seal(log, self.segments, unfinished=unfinished, anew=anew, is_over=is_over)
 
 
 def _remove(database: Path) -> None:

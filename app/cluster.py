@@ -114,6 +114,9 @@ class ClusterBooks(AnyBooks):
                 ends |= {basis.log: basis.end for basis in record.header.basis if basis.log.startswith("facts/")}
         return ends
 
+    def past(self) -> None:
+        """Seal nothing: history has all rows."""
+
     # --- writing ---
 
     def create(self, parameters: Parameters, lanes: int = 1) -> str:

@@ -166,7 +166,7 @@ def _check_segments(site: Site) -> Iterator[Told]:
         return
     past = site.books.past()
     for fault in past.faults:
-        yield Told("segments", NOTE, fault, "`omnisync seal` makes it anew; until then the log is read")
+        yield Told("segments", NOTE, fault, "`omnisync seal --all` makes it anew; till then the past may be refused")
     for log in past.logs():
         unsealed = len(log.files()) - 1 - len(past.segments(log.name))
         if unsealed > 0:

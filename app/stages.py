@@ -11,9 +11,11 @@ from sqlalchemy import Engine
 
 from app.clock import elapsed, now
 from app.synced import Committed, read_synced
-from events.log import Log
+from events.log import Log, LogBusy
 from events.record import Record
+from projections.past import Past
 from projections.project import Projector
+from projections.sealing import Sealed
 from settlement.output import Output
 from settlement.settle import HubSettler, LaneSettler, Settlement
 from settlement.snapshot import AT_REST, Snapshots
@@ -148,11 +150,23 @@ class Settling:
 class Projecting:
     """The projections of one folder: they follow what is committed, and nothing behind it."""
 
-    def __init__(self, engine: Engine, facts: Committed, ledgers: Sequence[Committed], synced: Path) -> None:
-        """Take up where the tables stand; `facts` is the hub's partition. Raises: LedgerInvariantBroken."""
+    def __init__(
+        self,
+        engine: Engine,
+        facts: Committed,
+        ledgers: Sequence[Committed],
+        synced: Path,
+        past: Past,
+        seal: Callable[..., Iterator[Sealed]],
+    ) -> None:
+        """Take up where the tables stand; `facts` is the hub's partition. Raises: LedgerInvariantBroken.
+
+        `past` has what is sealed, and `seal` seals more.
+        """
         self._engine, self._logs, self._synced = engine, (facts, *ledgers), synced
+        self._past, self._seal = past, seal
         # A projector reads logs, and does nothing else with them.
-        self.projector = Projector(engine, cast(Log, facts), [cast(Log, log) for log in ledgers])
+        self.projector = Projector(engine, cast(Log, facts), [cast(Log, log) for log in ledgers], past)
         self.watch: Watch = _Nobody()
 
     def run(self, on_record: Progress | None = None, *, history: bool = True) -> int:
@@ -167,6 +181,24 @@ class Projecting:
         folded = self.projector.run_whole(told) if history else self.projector.run(told)
         self.projector.check_floors()
         return folded
+
+    def seal(self, is_over: Callable[[], bool] = lambda: False, *, one: bool = False) -> bool:
+        """Seal the files that have become full, or `one` of them, until `is_over`; tell whether any was sealed.
+
+        Where somebody else seals, that is left to him. Raises: LogDamaged, LedgerInvariantBroken.
+        """
+        if not self._past.is_behind():
+            return False
+        made = False
+        try:
+            for sealed in self._seal(is_over=is_over):
+                made = made or bool(sealed.made)
+                if made and one:
+                    break
+        except LogBusy:
+            return False
+        self._past.refresh()
+        return made
 
     def catch_up(self) -> None:
         """Bring history and jobs up to the head."""
@@ -195,11 +227,20 @@ class Stages:
     ) -> tuple[int, int]:
         """Settle and project all that is there; return how many decisions were taken and folded.
 
-        Without `history` only the head is projected, and `catch_up` is left to do.
+        Without `history` only the head is projected, and `seal_one` and `catch_up` are left to do.
         """
         decided = 0 if self.settling is None else self.settling.run(on_settled)
+        if history and self.projecting is not None:
+            self.projecting.seal()
         folded = 0 if self.projecting is None else self.projecting.run(on_projected, history=history)
         return decided, folded
+
+    def seal_one(self, is_over: Callable[[], bool]) -> bool:
+        """Seal a file that has become full, unless `is_over` before; tell whether one was.
+
+        Raises: LogDamaged, LedgerInvariantBroken.
+        """
+        return self.projecting is not None and self.projecting.seal(is_over, one=True)
 
     def catch_up(self) -> None:
         """Bring history and jobs up to the head."""

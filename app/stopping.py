@@ -22,6 +22,10 @@ class Stopping:
         """Remember a signal."""
         self.asked = True
 
+    def has_asked(self) -> bool:
+        """Tell whether it was."""
+        return self.asked
+
     def wait(self, seconds: float) -> None:
         """Wait that long, or until asked to stop."""
         select.select([self._signalled], [], [], seconds)

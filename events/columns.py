@@ -52,6 +52,7 @@ class Columns:
         self._cells = cells
         self._shape = shape
         self._items = items
+        self._found: dict[str, Columns] = {}
 
     def __len__(self) -> int:
         """Count the events, or the items."""
@@ -108,6 +109,12 @@ class Columns:
 
     def items(self, path: str) -> "Columns":
         """Return what a list member holds, all events' items one after another."""
+        found = self._found.get(path)
+        if found is None:
+            found = self._found[path] = self._find_items(path)
+        return found
+
+    def _find_items(self, path: str) -> "Columns":
         assert isinstance(self._shape, Shape)
         child = self._shape.children[path]
         own = np.flatnonzero(self._items[:, 1] == child.number)

@@ -31,6 +31,8 @@ KILLPOINTS = (
     "project.2-committed",
     "project.3-history-written",
     "project.4-history-committed",
+    "rows.1-moved",
+    "rows.2-committed",
     "rebuild.1-built",
     "rebuild.2-swapped",
     "backup.1-copied",

@@ -2,7 +2,8 @@
 
     debits, credits of a row = those of the row before + debit, credit        per account and log
 
-Accounts that nearly every event moves get one row per record, which stands at the record's last event.
+Accounts that nearly every event moves get one row per record, which stands at the record's last event. Where a log's
+beginning is sealed, segments tell its history, and rows begin behind it.
 """
 
 from typing import Any
@@ -16,7 +17,8 @@ from ledger.accounts import kind_of
 from ledger.sums import LimbSums
 from projections import tables
 from projections.accounts import Accounts
-from projections.batch import Batch
+from projections.batch import Batch, Moves
+from projections.past import Past
 
 __all__ = ["History"]
 
@@ -26,12 +28,16 @@ Texts = npt.NDArray[Any]
 class History:
     """The running sums of a log's accounts, as far as its history is written."""
 
-    def __init__(self, log: str, accounts: Accounts) -> None:
-        """Begin with nothing moved."""
+    def __init__(self, log: str, accounts: Accounts, past: Past | None = None) -> None:
+        """Begin where the log is sealed; without segments with nothing moved."""
         self._log = log
         self._accounts = accounts
+        self._past = past
+        self._sealed = 0 if past is None else past.end(log)
         self._debits, self._credits = LimbSums(), LimbSums()
         self._busy = np.zeros(0, dtype=bool)
+        # Whose sums are known; what others stand at is asked of the segments.
+        self._known = np.zeros(0, dtype=bool)
 
     def load(self, connection: Connection) -> None:
         """Go on from each account's last row."""
@@ -48,12 +54,14 @@ class History:
             .join(places, (places.c.id == column.account_id) & (places.c.sequence == column.sequence))
             .where(column.log == self._log)
         ):
-            self._debits.set(numbers[row.account_id], row.debits)
-            self._credits.set(numbers[row.account_id], row.credits)
+            self._put(numbers[row.account_id], row.debits, row.credits)
 
     def take(self, batch: Batch) -> list[list[Any]]:
-        """Return the rows that a batch adds, column by column, in the order of their key."""
-        moves = batch.moves(self._accounts.names)
+        """Return the rows that a batch adds, column by column, in the order of their key. Raises: SegmentUnusable."""
+        if batch.end <= self._sealed:
+            return [[]]
+        moves = self._behind(batch)
+        self._ask(np.unique(moves.accounts))
         lines = np.where(self._is_busy(moves.accounts), batch.last_lines[moves.lines], moves.lines)
         keys = moves.accounts * batch.size + lines
         order = np.argsort(keys)
@@ -76,6 +84,37 @@ class History:
             epochs[lines].tolist(),
             *(amounts.texts() for amounts in (*moved, *reached)),
         ]
+
+    def _behind(self, batch: Batch) -> Moves:
+        """Return the postings of a batch that lie behind what is sealed."""
+        moves = batch.moves(self._accounts.names)
+        first = int(np.searchsorted(batch.sequences, self._sealed))
+        if not first:
+            return moves
+        kept = np.flatnonzero(moves.lines >= first)
+        return Moves(moves.lines[kept], moves.accounts[kept], moves.debits.pick(kept), moves.credits.pick(kept))
+
+    def _ask(self, accounts: Integers) -> None:
+        """Learn what accounts stand at where the log is sealed, unless they have moved since."""
+        if self._past is None or not self._sealed:
+            return
+        names = self._accounts.names
+        self._know(len(names))
+        new = accounts[~self._known[accounts]].tolist()
+        sums = self._past.sums_of(self._log, [names.keys[number] for number in new])
+        for number, debits, credits in zip(new, sums[::2], sums[1::2], strict=True):
+            self._put(number, debits, credits)
+
+    def _put(self, number: int, debits: int, credits: int) -> None:
+        self._know(number + 1)
+        self._known[number] = True
+        self._debits.set(number, debits)
+        self._credits.set(number, credits)
+
+    def _know(self, size: int) -> None:
+        if size > len(self._known):
+            more = max(size, 2 * len(self._known)) - len(self._known)
+            self._known = np.concatenate((self._known, np.zeros(more, dtype=bool)))
 
     def _is_busy(self, accounts: Integers) -> npt.NDArray[np.bool_]:
         more = [kind_of(key.account).busy for key in self._accounts.names.keys[len(self._busy) :]]

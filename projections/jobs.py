@@ -7,30 +7,31 @@ stays.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
-from itertools import chain, repeat
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import repeat
 from operator import itemgetter
 from typing import Any
 
 import numpy as np
 from sqlalchemy import Connection, select, tuple_
 
-from events.columns import Columns
+from events.columns import Columns, Integers
 from events.decisions import EscrowFunded, FeeAllocated, JobRefunded, JobSettled
 from events.event import Decision, Event
 from ledger.sums import limbs_of
 from ledger.vectors import sum_items
 from projections import tables
-from projections.batch import Batch
+from projections.batch import Batch, Part
 
 __all__ = ["JobRows"]
 
 # In the order of the columns of `tables.job`.
 JobRow = tuple[Any, ...]
+JobColumns = list[Integers | list[str]]
 Key = tuple[str, str]
 _NAMES = [column.name for column in tables.job.c]
-_STATUS, _ASSET, _ESCROW, _GPU_SECONDS, _REFUND, _WAITING, _EPOCH = map(
-    _NAMES.index, ("status", "asset", "escrow", "gpu_seconds", "refund", "waiting", "epoch")
+_ID, _STATUS, _ASSET, _ESCROW, _GPU_SECONDS, _REFUND, _WAITING, _EPOCH = map(
+    _NAMES.index, ("id", "status", "asset", "escrow", "gpu_seconds", "refund", "waiting", "epoch")
 )
 _AMOUNTS = {_ESCROW, *range(_GPU_SECONDS + 1, _EPOCH)}
 _SUMS = ("gross", "burn", "fee", "net")
@@ -54,30 +55,37 @@ class JobRows:
         """Begin a batch; `connection` reads rows that the batch goes on with."""
         self._connection = connection
         self._rows: dict[Key, JobRow] = {}
-        self._whole: list[JobRow] = []
+        self._whole: JobColumns = []
         # What was not built from columns may hold amounts of 2^63 and more.
         self._unbounded = set[Key]()
         self._totals: dict[tuple[int, str], Counter[str]] = {}
+        self._stored: dict[tuple[int, str], Mapping[Any, int]] = {}
         self._log = ""
 
     def take(self, batch: Batch) -> None:
         """Bring jobs and totals up to a batch, which was read."""
         self._log = batch.log
-        steps, built = list[Step](), list[tuple[list[int], list[JobRow], list[Join] | None]]()
+        self._load_totals(batch)
+        steps, built = list[Step](), list[tuple[Part, JobColumns, list[Join] | None]]()
         for part in batch.parts:
             if part.columns.kind in _COLUMNS and len(part.columns):
-                built.append((part.lines().tolist(), *_COLUMNS[part.columns.kind](part.columns)))
+                built.append((part, *_COLUMNS[part.columns.kind](part.columns)))
                 if part.columns.kind is JobSettled:
                     self._add_sums(part.columns)
         for line, decision in batch.decisions:
             self._take_alone(line, decision, steps)
         if all(joins is None for _, _, joins in built) and all(join is None for _, _, join in steps):
-            rows = [row for _, some, _ in built for row in some]
-            if len({row[1] for row in chain(rows, (row for _, row, _ in steps))}) == len(rows) + len(steps):
+            ids = [id for _, columns, _ in built for id in columns[_ID]]
+            if len({*ids, *(row[_ID] for _, row, _ in steps)}) == len(ids) + len(steps):
                 # Each job comes once, and whole.
-                self._whole, built = rows, []
-        for lines, rows, joins in built:
-            steps += zip(lines, rows, joins or repeat(None), strict=False)
+                self._whole, built = (
+                    [_concatenate(parts) for parts in zip(*(columns for _, columns, _ in built), strict=True)],
+                    [],
+                )
+        for part, columns, joins in built:
+            steps += zip(
+                part.lines().tolist(), zip(*map(_values, columns), strict=True), joins or repeat(None), strict=False
+            )
         steps.sort(key=itemgetter(0))
         self._load(steps)
         for _, row, join in steps:
@@ -99,10 +107,9 @@ class JobRows:
 
     def _add_sums(self, events: Columns) -> None:
         """Add settlements to the totals of their epochs."""
-        lines = events.items("data.lines")
-        assets = np.array(events.bytes("data.asset"))
-        for asset in np.unique(assets).tolist():
-            mine = assets == asset
+        lines, assets = events.items("data.lines"), events.bytes("data.asset")
+        for asset in sorted(set(assets)):
+            mine = np.fromiter(map(asset.__eq__, assets), dtype=bool, count=len(assets))
             epochs = events.numbers("epoch")[mine]
             order = np.argsort(epochs, kind="stable")
             starts = np.flatnonzero(np.diff(epochs[order], prepend=-1))
@@ -143,24 +150,41 @@ class JobRows:
         key = epoch, asset
         total = self._totals.get(key)
         if total is None:
-            column = tables.epoch_total.c
-            of_epoch = (column.epoch == epoch, column.asset == asset, column.log == self._log)
-            statement = select(tables.epoch_total).where(*of_epoch)
-            found = self._connection.execute(statement).mappings().first()
+            found = self._stored.get(key)
             total = self._totals[key] = Counter({name: 0 if found is None else found[name] for name in _TOTALS})
         return total
 
+    def _load_totals(self, batch: Batch) -> None:
+        """Read the totals of the epochs that the batch lies in."""
+        epochs = {decision.epoch for _, decision in batch.decisions}
+        for part in batch.parts:
+            epochs.update(np.unique(part.columns.numbers("epoch")).tolist())
+        column = tables.epoch_total.c
+        of_epochs = column.epoch.between(min(epochs, default=0), max(epochs, default=0))
+        chosen = select(tables.epoch_total).where(of_epochs, column.log == self._log)
+        for found in self._connection.execute(chosen).mappings():
+            self._stored[found["epoch"], found["asset"]] = found
+
     # --- what is written ---
 
-    def jobs(self) -> list[JobRow]:
-        """Return the rows of jobs, in the order of their key."""
-        rows = list(self._whole)
+    def jobs(self) -> list[list[Any]]:
+        """Return the rows of jobs, column by column, consumer by consumer."""
+        rows = []
         for key, row in self._rows.items():
             if key in self._unbounded and max(row[_ESCROW:_EPOCH]) >= _INT64_END:
                 rows.append(tuple(str(n) if place in _AMOUNTS else n for place, n in enumerate(row)))
             else:
                 rows.append(row)
-        return sorted(rows, key=itemgetter(0, 1))
+        columns = [list(column) for column in zip(*sorted(rows, key=itemgetter(0, 1)), strict=True)]
+        if not self._whole:
+            return columns or [[]]
+        # Ordered before they are Python's numbers, which then lie in memory as they are read.
+        consumers = self._whole[0]
+        ranks = {consumer: rank for rank, consumer in enumerate(sorted(set(consumers)))}
+        order = np.argsort(np.fromiter(map(ranks.__getitem__, consumers), np.int64, len(consumers)), kind="stable")
+        whole = [np.asarray(column, dtype=None if isinstance(column, np.ndarray) else object) for column in self._whole]
+        ordered: list[list[Any]] = [column[order].tolist() for column in whole]
+        return [one + more for one, more in zip(ordered, columns, strict=True)] if columns else ordered
 
     def totals(self) -> list[dict[str, Any]]:
         """Return the rows of epochs' totals."""
@@ -224,52 +248,63 @@ _ROWS: dict[type[Decision], Callable[[Any], Built]] = {
 
 # --- decisions as rows, as columns ---
 
-BuiltColumns = tuple[list[JobRow], list[Join] | None]
+BuiltColumns = tuple[JobColumns, list[Join] | None]
 
 
 def _funded_columns(events: Columns) -> BuiltColumns:
-    rows = _rows(events, repeat("open"), repeat(""), events.amounts("data.amount").tolist(), [repeat(0)] * 7)
-    return rows, None
+    count, none = len(events), np.zeros(len(events), dtype=np.int64)
+    return _columns(events, ["open"] * count, [""] * count, events.amounts("data.amount"), [none] * 7), None
 
 
 def _settled_columns(events: Columns) -> BuiltColumns:
     lines, waiting = events.items("data.lines"), events.items("data.waiting")
-    amounts = [
-        sum_items(events, lines, lines.numbers("gpu_seconds")),
-        *(sum_items(events, lines, lines.amounts(name)) for name in _SUMS),
-        events.amounts("data.refund"),
-        sum_items(events, waiting, waiting.amounts("hold")),
-    ]
-    escrow = events.amounts("data.escrow").tolist()
-    rows = _rows(events, repeat("settled"), repeat(""), escrow, [values.tolist() for values in amounts])
+    count, amounts = (
+        len(events),
+        [
+            sum_items(events, lines, lines.numbers("gpu_seconds")),
+            *(sum_items(events, lines, lines.amounts(name)) for name in _SUMS),
+            events.amounts("data.refund"),
+            sum_items(events, waiting, waiting.amounts("hold")),
+        ],
+    )
+    columns = _columns(events, ["settled"] * count, [""] * count, events.amounts("data.escrow"), amounts)
     joins: dict[bytes, Join] = {b"escrow": _settled, b"consumer": None}
     fundings = events.bytes("data.funding")
-    return rows, list(map(joins.__getitem__, fundings)) if b"escrow" in fundings else None
+    return columns, list(map(joins.__getitem__, fundings)) if b"escrow" in fundings else None
 
 
 def _refunded_columns(events: Columns) -> BuiltColumns:
-    amounts: list[Any] = [*[repeat(0)] * 5, events.amounts("data.amount").tolist(), repeat(0)]
-    statuses = map(_REFUNDED.__getitem__, events.texts("data.outcome"))
-    rows = _rows(events, statuses, events.texts("data.cause"), repeat(0), amounts)
-    return rows, [_refunded if attempt else None for attempt in events.numbers("data.attempt").tolist()]
+    none = np.zeros(len(events), dtype=np.int64)
+    amounts = [*[none] * 5, events.amounts("data.amount"), none]
+    statuses = [_REFUNDED[outcome] for outcome in events.texts("data.outcome")]
+    columns = _columns(events, statuses, events.texts("data.cause"), none, amounts)
+    return columns, [_refunded if attempt else None for attempt in events.numbers("data.attempt").tolist()]
 
 
-def _rows(
-    events: Columns, statuses: Iterable[str], causes: Iterable[str], escrow: Iterable[int], amounts: list[Any]
-) -> list[JobRow]:
-    columns: list[Any] = [
+def _columns(
+    events: Columns, statuses: list[str], causes: list[str], escrow: Integers, amounts: list[Integers]
+) -> JobColumns:
+    return [
         events.texts("data.consumer"),
         events.texts("subject"),
         statuses,
         causes,
-        events.numbers("data.attempt").tolist(),
+        events.numbers("data.attempt"),
         events.texts("data.asset"),
         escrow,
         *amounts,
-        events.numbers("epoch").tolist(),
-        events.numbers("late").astype(bool).tolist(),
+        events.numbers("epoch"),
+        events.numbers("late"),
     ]
-    return list(zip(*columns, strict=False))
+
+
+def _values(column: Integers | list[str]) -> list[Any]:
+    return column.tolist() if isinstance(column, np.ndarray) else column
+
+
+def _concatenate(parts: Sequence[Integers | list[str]]) -> Integers | list[str]:
+    first, *_ = parts
+    return np.concatenate(parts) if isinstance(first, np.ndarray) else [text for part in parts for text in part]
 
 
 _COLUMNS: dict[type[Event], Callable[[Columns], BuiltColumns]] = {

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 from sqlalchemy import Engine
 
 from ledger.accounts import Key
+from projections.movements import rows_missing
 from projections.past import Past
-from projections.position import AtRefused, format_position, history_of
+from projections.position import AtRefused, format_position, history_of, rows_of
 from projections.read import AccountUnknown, Balance
 from projections.segments import SegmentUnusable, hash_name, join_key
 
@@ -50,12 +51,11 @@ class BalanceReader:
         self._connection: Any = engine.raw_connection()
         self._cursor: Any = self._connection.cursor()
         self._mark = "?" if engine.dialect.name == "sqlite" else "%s"
-        reached = dict(self._read(_POSITIONS))
         # On PostgreSQL others may take the tables' place between two questions, with other ids.
-        can_keep = engine.dialect.name == "sqlite"
-        self._covered = can_keep and all(reached.get(log.name, 0) >= past.end(log.name) for log in past.logs())
-        self._connection.rollback()
+        self._can_keep = engine.dialect.name == "sqlite"
         self._keys: dict[str, list[tuple[int, Key, bytes, int]]] = {}
+        self._cover(dict(self._read(_POSITIONS)))
+        self._connection.rollback()
 
     def close(self) -> None:
         """Give back the connection."""
@@ -82,11 +82,13 @@ class BalanceReader:
 
     def at(self, name: str, position: dict[str, int]) -> list[Balance]:
         """Return an account's balances at a position of records' ends. Raises: AccountUnknown, AtRefused."""
+        lost = False
         while True:
             try:
-                found = self._at(name, position)
+                found = self._at(name, position, lost)
             except SegmentUnusable:
                 # The past has lost it, and ends before it.
+                lost = True
                 continue
             finally:
                 self._connection.rollback()
@@ -94,16 +96,19 @@ class BalanceReader:
                 raise AccountUnknown(f"nothing has moved {name} up to {format_position(position)}")
             return found
 
-    def _at(self, name: str, position: dict[str, int]) -> list[Balance]:
+    def _at(self, name: str, position: dict[str, int], lost: bool) -> list[Balance]:
+        if all(size <= self._past.end(log) for log, size in position.items()):
+            # All accounts that are sealed are known since the tables have come so far; behind it there may be new ones.
+            keys = self._keys.get(name)
+            return self._add_up(self._find_keys(name) if keys is None else keys, position)
+        # A transaction, so that where rows begin, and the rows, are of one moment.
+        self._cursor.execute("SAVEPOINT here")
+        self._check_rows(position, lost)
+        return self._add_up(self._find_keys(name), position)
+
+    def _add_up(self, keys: list[tuple[int, Key, bytes, int]], position: dict[str, int]) -> list[Balance]:
         past = self._past
         ends = [(log, size, past.end(log)) for log, size in position.items()]
-        behind = [(log, size) for log, size, sealed in ends if size > sealed]
-        for log, size in behind:
-            self._check_reached(log, size)
-        # All accounts that are sealed are known since the tables have come so far; behind it there may be new ones.
-        keys = self._keys.get(name) if not behind else None
-        if keys is None:
-            keys = self._find_keys(name)
         found = []
         for number, key, text, hashed in keys:
             debits = credits = 0
@@ -130,11 +135,27 @@ class BalanceReader:
             self._keys[name] = keys
         return keys
 
-    def _check_reached(self, log: str, size: int) -> None:
-        rows = self._read(_POSITIONS + " WHERE log = ?", history_of(log))
-        reached = rows[0][1] if rows else 0
-        if size > reached:
-            raise AtRefused(f"the history of {log} is written up to {log}:{reached}, not to {log}:{size} yet")
+    def _check_rows(self, position: dict[str, int], lost: bool) -> None:
+        """Assert that what is not sealed is in rows; unless a segment was lost just now, look for new ones before.
+
+        Raises: AtRefused.
+        """
+        places = dict(self._read(_POSITIONS))
+        for log, size in position.items():
+            reached, begin = places.get(history_of(log), 0), places.get(rows_of(log), 0)
+            if size > max(reached, self._past.end(log)):
+                raise AtRefused(f"the history of {log} is written up to {log}:{reached}, not to {log}:{size} yet")
+            if begin > self._past.end(log) and not lost:
+                self._past.refresh()
+                self._cover(places)
+            if min(begin, size) > self._past.end(log):
+                raise rows_missing(log, begin, self._past)
+
+    def _cover(self, places: dict[str, int]) -> None:
+        """Tell whether the tables know all accounts that are sealed; then what is found of them stays so."""
+        sealed = {log.name: self._past.end(log.name) for log in self._past.logs()}
+        self._covered = self._can_keep and all(places.get(log, 0) >= end for log, end in sealed.items())
+        self._keys.clear()
 
     def _read(self, statement: str, *values: Any) -> Sequence[Any]:
         self._cursor.execute(statement.replace("?", self._mark), values)

@@ -13,10 +13,11 @@ from sqlalchemy import ColumnElement, Connection, and_, func, not_, select, true
 
 from ledger.accounts import Key, kind_of
 from projections.past import Past
+from projections.position import AtRefused, rows_of
 from projections.segments import SegmentUnusable
-from projections.tables import account, history, record
+from projections.tables import account, checkpoint, history, record
 
-__all__ = ["AS_OCCURRED", "AS_SETTLED", "Moved", "Order", "read_movements", "unsealed"]
+__all__ = ["AS_OCCURRED", "AS_SETTLED", "Moved", "Order", "check_rows", "read_movements", "rows_missing", "unsealed"]
 
 _RECORD = "record"
 
@@ -69,16 +70,38 @@ def read_movements(
     order: Order,
     past: Past | None = None,
 ) -> Iterator[Moved]:
-    """Yield the movements of some accounts up to a position of records' ends."""
-    sealed: list[Moved] | None = [] if past is None else None
+    """Yield the movements of some accounts up to a position of records' ends. Raises: AtRefused."""
+    sealed: list[Moved] | None = None
     while sealed is None:
-        assert past is not None
+        check_rows(connection, position, past)
         try:
-            sealed = sorted(_sealed(connection, position, of_account, past), key=order.key)
+            sealed = [] if past is None else sorted(_sealed(connection, position, of_account, past), key=order.key)
         except SegmentUnusable:
             # The past has lost it, and ends before it.
             sealed = None
     yield from merge(sealed, _unsealed(connection, position, of_account, order, past), key=order.key)
+
+
+def check_rows(connection: Connection, position: dict[str, int], past: Past | None) -> None:
+    """Assert that history up to a position is in segments or, behind them, in rows. Raises: AtRefused.
+
+    `past` must have been opened when the connection's transaction had begun: rows are dropped behind sealing.
+    """
+    begins = {row.log: row.position for row in connection.execute(select(checkpoint))}
+    for log, size in position.items():
+        begin = begins.get(rows_of(log), 0)
+        if min(begin, size) > (0 if past is None else past.end(log)):
+            raise rows_missing(log, begin, past)
+
+
+def rows_missing(log: str, begin: int, past: Past | None) -> AtRefused:
+    """Say that rows of history which segments took the place of are in none."""
+    sealed, faults = (0, []) if past is None else (past.end(log), past.faults)
+    said = "".join(f"{fault}; " for fault in faults if fault.startswith(f"segment {log}/"))
+    return AtRefused(
+        f"{said}the history of {log} is kept in segments up to {log}:{begin} and found up to {log}:{sealed}; "
+        "`omnisync seal --all` makes them anew from the log"
+    )
 
 
 def unsealed(position: dict[str, int], past: Past | None) -> ColumnElement[bool]:

@@ -16,7 +16,7 @@ from events.event import Decision
 from events.filelog import FileLog
 from events.record import Record
 from ledger.accounts import Key, kind_of
-from projections.sealing import find_segments, segment_path
+from projections.sealing import find_segments, segment_path, sums_before
 from projections.segments import Moved, Segment, SegmentUnusable, hash_name, join_key
 
 __all__ = ["Past"]
@@ -29,16 +29,20 @@ class Past:
 
     def __init__(self, folder: Path, logs: Iterable[FileLog]) -> None:
         """Open what is sound; `faults` names what is not."""
-        self.faults: list[str] = []
         self._folder = folder
         self._logs = {log.name: log for log in logs}
-        self._files = {name: log.files() for name, log in self._logs.items()}
         self._segments: dict[str, list[Segment]] = {}
         self._starts: dict[str, list[int]] = {}
         self._ends: dict[str, int] = {}
         self._records: OrderedDict[tuple[str, int], Record] = OrderedDict()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Open what is sound now."""
+        self.faults: list[str] = []
+        self._files = {name: log.files() for name, log in self._logs.items()}
         for name, log in self._logs.items():
-            segments, faults = find_segments(log, folder)
+            segments, faults = find_segments(log, self._folder)
             self.faults += faults
             self._keep(name, segments)
 
@@ -80,6 +84,18 @@ class Past:
                 self.forget(log, unusable)
                 raise
         return 0, 0
+
+    def sums_of(self, log: str, keys: Iterable[Key]) -> list[int]:
+        """Return debits and credits of each of some accounts, one after another, at `end`. Raises: SegmentUnusable."""
+        try:
+            return sums_before(self._segments.get(log, []), list(map(join_key, keys)))
+        except SegmentUnusable as unusable:
+            self.forget(log, unusable)
+            raise
+
+    def is_behind(self) -> bool:
+        """Tell whether a log has full files that are not sealed."""
+        return any(self._ends[name] < int(log.files()[-1].stem) for name, log in self._logs.items() if log.files())
 
     def movements(self, log: str, key: Key, start: int, end: int) -> Iterator[Moved]:
         """Yield what moved an account at the log's leaves [start, end), of which `end` is sealed, oldest first.

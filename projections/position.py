@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 _SIZE = re.compile(r"[0-9]{1,40}")
 
-__all__ = ["AtRefused", "format_position", "history_of", "parse_position"]
+__all__ = ["AtRefused", "format_position", "history_of", "parse_position", "rows_of"]
 
 
 class AtRefused(ValueError):
@@ -18,6 +18,11 @@ class AtRefused(ValueError):
 def history_of(log: str) -> str:
     """Name the checkpoint of a log's history, which is written behind the head."""
     return f"{log}/history"
+
+
+def rows_of(log: str) -> str:
+    """Name the checkpoint at which the rows of a log's history begin: what lies before it is in sealed segments."""
+    return f"{log}/rows"
 
 
 def format_position(sizes: Mapping[str, int]) -> str:

@@ -9,16 +9,19 @@ it needs in memory (account ids, running sums) and writes absolute values; its r
 moves by compare-and-set before anything else is written: a projector that finds that it has moved writes nothing, and
 forgets what it knew. Ledger logs are folded in any order among themselves: each has running sums of its own.
 
-In SQLite one projector follows all logs. On PostgreSQL there may be several, each with some of the logs, and the tables
-may be swapped for others meanwhile (`projections.rebuild`): all that is known of a log, ids included, is forgotten with
-it.
+In SQLite one projector follows all logs. Where a beginning of a log is sealed, its history lies in segments, and
+checkpoint row `lane-0/rows` says where rows begin. It follows the segments: rows behind a new one are dropped, and
+those of one that was lost are written again from the log, each in one transaction.
+
+On PostgreSQL nothing is sealed. There may be several projectors, each with some of the logs, and the tables may be
+swapped for others meanwhile (`projections.rebuild`): all that is known of a log, ids included, is forgotten with it.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
-from sqlalchemy import Connection, Engine, literal_column, select, update
+from sqlalchemy import Connection, Engine, delete, literal_column, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from events.codec import decode
@@ -34,9 +37,19 @@ from projections.head import Head
 from projections.history import History
 from projections.jobs import JobRows
 from projections.partitions import reserve_history
-from projections.position import history_of
+from projections.past import Past
+from projections.position import history_of, rows_of
 from projections.rows import decision_rows, record_row, refused_row
-from projections.write import Row, insert_columns, insert_rows, insert_tuples, upsert_rows, upsert_tuples
+from projections.segments import SegmentUnusable
+from projections.write import (
+    Row,
+    insert_columns,
+    insert_rows,
+    insert_tuples,
+    upsert_columns,
+    upsert_rows,
+    upsert_tuples,
+)
 
 __all__ = ["ProjectionMoved", "Projector"]
 
@@ -52,11 +65,17 @@ class ProjectionMoved(Exception):
 class Projector:
     """Keeps one set of tables up with the logs."""
 
-    def __init__(self, engine: Engine, facts: Log | None = None, ledgers: Iterable[Log] = ()) -> None:
-        """Take up the logs that are read here; others are taken up by name. Raises: LedgerInvariantBroken."""
+    def __init__(
+        self, engine: Engine, facts: Log | None = None, ledgers: Iterable[Log] = (), past: Past | None = None
+    ) -> None:
+        """Take up the logs that are read here, of which `past` has what is sealed; others are taken up by name.
+
+        Raises: LedgerInvariantBroken.
+        """
         self._engine = engine
         self._facts = facts
-        self._ledgers = tuple(ledgers)
+        self._ledgers = {log.name: log for log in ledgers}
+        self._past = past
         self._shared: Accounts | None = None
         self._heads: dict[str, Head] = {}
         self._histories: dict[str, History] = {}
@@ -65,11 +84,11 @@ class Projector:
         self._tables: dict[str, int] = {}
         # Up to which position there are partitions for history.
         self._reserved: dict[str, int] = {}
-        for log in (*self._ledgers, *(() if facts is None else (facts,))):
-            self.take_up(log.name)
+        for name in (*self._ledgers, *(() if facts is None else (facts.name,))):
+            self.take_up(name)
 
     def positions(self) -> Mapping[str, int]:
-        """Return how much of each log that was taken up is in the tables, and in those of its history."""
+        """Return the checkpoints of the logs that were taken up, where they are not 0."""
         return {name: position for name, position in self._positions.items() if position}
 
     # --- ownership ---
@@ -80,7 +99,8 @@ class Projector:
         Raises: LedgerInvariantBroken.
         """
         self.drop(log)
-        names = [log] if log.startswith(_FACTS) else [log, history_of(log)]
+        # Head, history, and where the rows of history begin.
+        names = [log] if log.startswith(_FACTS) else [log, history_of(log), rows_of(log)]
         with self._engine.begin() as connection:
             checkpoint = tables.checkpoint.c
             # Locked, so that whoever had the log before ends its batch first, or does not begin it.
@@ -93,13 +113,13 @@ class Projector:
                 head.load(connection)
                 self._heads[log] = head
         self._positions |= positions
-        return int(min(positions.values()))
+        return int(min(positions[name] for name in names[:2]))
 
     def drop(self, log: str) -> None:
         """Forget a log: it is somebody else's, or is to be taken up anew."""
         for known in (self._heads, self._histories, self._tables, self._reserved):
             known.pop(log, None)
-        for name in (log, history_of(log)):
+        for name in (log, history_of(log), rows_of(log)):
             self._positions.pop(name, None)
 
     def _accounts(self, connection: Connection) -> Accounts:
@@ -161,14 +181,15 @@ class Projector:
         `ends` says where to stop, by log. Between two logs a sum may stand below zero for a moment: `check_floors`
         comes behind the last.
         """
-        folded = sum(_finish(batch, on_record) for log in self._ledgers for batch in self._run(log, ends))
+        folded = sum(_finish(batch, on_record) for log in self._ledgers.values() for batch in self._run(log, ends))
         self._run_facts(ends)
         return folded
 
     def catch_up(self, on_record: Progress | None = None, ends: Mapping[str, int] | None = None) -> int:
         """Bring history up to the head; return the number of decisions folded. Raises: LedgerInvariantBroken."""
         folded = 0
-        for log in self._ledgers:
+        for log in self._ledgers.values():
+            self._fit_rows(log.name)
             name = history_of(log.name)
             end = self._position(log.name) if ends is None else ends.get(name, 0)
             for batch in read_batches(log, self._position(name), end):
@@ -180,7 +201,7 @@ class Projector:
         """Do both, each batch's history from what was read for the head. Raises: LedgerInvariantBroken."""
         self.catch_up()
         folded = 0
-        for log in self._ledgers:
+        for log in self._ledgers.values():
             for batch in self._run(log):
                 self._write_history(batch)
                 folded += _finish(batch, on_record)
@@ -249,8 +270,8 @@ class Projector:
         name, accounts = history_of(batch.log), self._heads[batch.log].accounts
         with self._forgetting(batch.log):
             batch.moves(accounts.names)
+            rows = self._take(batch)
             with self._engine.connect() as connection:
-                rows = self._history(connection, batch.log).take(batch)
                 jobs = JobRows(connection)
                 jobs.take(batch)
             if batch.end > self._reserved.get(batch.log, 0):
@@ -258,19 +279,58 @@ class Projector:
             with self._engine.begin() as connection:
                 self._move_checkpoint(connection, batch.log, name, batch.end)
                 insert_columns(connection, tables.history, rows)
-                upsert_tuples(connection, tables.job, jobs.jobs())
+                upsert_columns(connection, tables.job, jobs.jobs())
                 upsert_rows(connection, tables.epoch_total, jobs.totals())
                 reach("project.3-history-written")
         self._positions[name] = batch.end
         reach("project.4-history-committed")
 
-    def _history(self, connection: Connection, log: str) -> History:
+    def _take(self, batch: Batch) -> list[list[Any]]:
+        while True:
+            try:
+                return self._history(batch.log).take(batch)
+            except SegmentUnusable:
+                self._fit_rows(batch.log)
+
+    def _history(self, log: str) -> History:
         history = self._histories.get(log)
         if history is None:
-            history = self._histories[log] = History(log, self._heads[log].accounts)
-            if self._position(history_of(log)):
-                history.load(connection)
+            accounts = self._heads[log].accounts
+            history = self._histories[log] = History(log, accounts, self._past)
+            if self._position(history_of(log)) > self._position(rows_of(log)):
+                with self._engine.connect() as connection:
+                    history.load(connection)
         return history
+
+    def _fit_rows(self, log: str) -> None:
+        """Let the rows of history begin where the log's segments end."""
+        while self._sealed(log) != self._position(rows_of(log)):
+            # Where a segment turns out to be unusable, the past has lost it and ends before it.
+            with self._forgetting(log), suppress(SegmentUnusable):
+                self._move_rows(log, self._sealed(log))
+
+    def _sealed(self, log: str) -> int:
+        return 0 if self._past is None else self._past.end(log)
+
+    def _move_rows(self, log: str, begin: int) -> None:
+        name, end = rows_of(log), self._position(history_of(log))
+        before = self._position(name)
+        self._histories.pop(log, None)
+        with self._engine.begin() as connection:
+            if begin:
+                self._move_checkpoint(connection, log, name, begin)
+            else:
+                connection.execute(delete(tables.checkpoint).where(tables.checkpoint.c.log == name))
+            if before < min(begin, end):
+                row = tables.history.c
+                connection.execute(delete(tables.history).where(row.log == log, row.sequence < begin))
+            if begin < min(before, end):
+                history = History(log, self._heads[log].accounts, self._past)
+                for batch in read_batches(self._ledgers[log], begin, min(before, end)):
+                    insert_columns(connection, tables.history, history.take(batch))
+            reach("rows.1-moved")
+        self._positions[name] = begin
+        reach("rows.2-committed")
 
     # --- the right to write ---
 

@@ -15,7 +15,7 @@ from events.instant import format_instant, parse_instant
 from ledger.accounts import Key
 from ledger.balances import digest_of_balances
 from ledger.supply import Supply, measure_supply
-from projections.movements import AS_SETTLED, read_movements, unsealed
+from projections.movements import AS_SETTLED, check_rows, read_movements, unsealed
 from projections.past import Past
 from projections.position import AtRefused, format_position, history_of, parse_position
 from projections.segments import SegmentUnusable
@@ -94,7 +94,8 @@ def read_balances(
 ) -> list[Balance]:
     """Return balances at a position in order of account, asset, vault; `name` picks an account or a `prefix:`.
 
-    Where `past` has a log sealed, no rows of history are needed. Raises: AccountUnknown where `name` picks nothing.
+    Where `past` has a log sealed, no rows of history are needed. Raises: AccountUnknown where `name` picks nothing,
+    AtRefused where history is neither in segments nor in rows.
     """
     sums: dict[Key, list[int]] | None = None
     while sums is None:
@@ -123,16 +124,19 @@ def balances_digest(connection: Connection) -> str:
     return digest_of_balances((line.key, (line.debits, line.credits)) for line in balances)
 
 
-def read_supply(connection: Connection, position: dict[str, int], asset: str) -> Supply:
-    """Return the supply by class at a position. Raises: LedgerInvariantBroken."""
-    balances = read_balances(connection, position)
+def read_supply(connection: Connection, position: dict[str, int], asset: str, past: Past | None = None) -> Supply:
+    """Return the supply by class at a position. Raises: LedgerInvariantBroken, AtRefused."""
+    balances = read_balances(connection, position, None, past)
     return measure_supply(asset, ((line.key, (line.debits, line.credits)) for line in balances))
 
 
 def read_history(
     connection: Connection, position: dict[str, int], name: str, past: Past | None = None
 ) -> Iterator[Movement]:
-    """Yield an account's movements up to a position with its running balance, oldest first, lanes before the hub."""
+    """Yield an account's movements up to a position with its running balance, oldest first, lanes before the hub.
+
+    Raises: AtRefused.
+    """
     running: dict[Key, int] = {}
     for moved in read_movements(connection, position, account.c.account == name, AS_SETTLED, past):
         key = moved.key
@@ -152,6 +156,7 @@ def _sums_at(
         ):
             yield Key(*row[:3]), row.debits, row.credits
         return
+    check_rows(connection, position, past)
     keys = {id: Key(*key) for id, *key in connection.execute(select(account.c.id, *columns).where(of_name))}
     for log, size in position.items():
         last = (

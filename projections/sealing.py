@@ -5,7 +5,7 @@
 Files are sealed in order, since each segment begins with the tree and with the sums of the one before it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,7 +33,7 @@ from projections.segments import (
     write_segment,
 )
 
-__all__ = ["Sealed", "find_segments", "open_segment", "seal", "segment_path"]
+__all__ = ["Sealed", "find_differing", "find_segments", "open_segment", "seal", "segment_path", "sums_before"]
 
 _LIMB = 31
 _LOW = 2**_LIMB - 1
@@ -72,11 +72,18 @@ def segment_path(folder: Path, log: str, file: Path) -> Path:
     return folder / log / f"{file.stem}.seg"
 
 
-def seal(log: FileLog, folder: Path, *, unfinished: bool = False, anew: bool = False) -> Iterator[Sealed]:
+def seal(
+    log: FileLog,
+    folder: Path,
+    *,
+    unfinished: bool = False,
+    anew: bool = False,
+    is_over: Callable[[], bool] = lambda: False,
+) -> Iterator[Sealed]:
     """Seal a log's full files; yield each segment. `unfinished`: the last file too, as far as it goes.
 
-    What is there and sound is kept; with `anew` it is derived again and compared. Raises: LogDamaged,
-    LedgerInvariantBroken.
+    What is there and sound is kept; with `anew` it is derived again and compared. Where `is_over`, which is asked after
+    each batch, the segment at hand is given up and no more are made. Raises: LogDamaged, LedgerInvariantBroken.
     """
     files = log.files() if unfinished else log.files()[:-1]
     before: list[Segment] = []
@@ -84,7 +91,7 @@ def seal(log: FileLog, folder: Path, *, unfinished: bool = False, anew: bool = F
         path = segment_path(folder, log.name, file)
         fault = _find_fault(log, file, path, before)
         former = path.read_bytes() if anew and not fault else None
-        if (anew or fault) and not _build(log, file, path, before):
+        if (anew or fault) and not _build(log, file, path, before, is_over):
             break
         before.append(open_segment(log, file, path, before))
         differed = former is not None and former != path.read_bytes()
@@ -93,6 +100,17 @@ def seal(log: FileLog, folder: Path, *, unfinished: bool = False, anew: bool = F
     for path in sorted((folder / log.name).glob("*.seg")):
         if path not in known:
             path.unlink()
+
+
+def find_differing(log: FileLog, segments: Iterable[Segment], folder: Path) -> Iterator[Segment]:
+    """Derive segments again, in another folder; yield those that the log does not lead to. Raises: LogDamaged."""
+    before: list[Segment] = []
+    for segment, file in zip(segments, log.files(), strict=False):
+        path = segment_path(folder, log.name, file)
+        _build(log, file, path, before, end=segment.end)
+        if path.read_bytes() != segment.path.read_bytes():
+            yield segment
+        before.append(Segment(path))
 
 
 def find_segments(log: FileLog, folder: Path) -> tuple[list[Segment], list[str]]:
@@ -154,15 +172,24 @@ def _grown(log: FileLog, file: Path, segment: Segment) -> bool:
 # --- building ---
 
 
-def _build(log: FileLog, file: Path, path: Path, before: list[Segment]) -> bool:
-    """Write the segment of a file; False where the file holds no whole record."""
+def _build(
+    log: FileLog,
+    file: Path,
+    path: Path,
+    before: list[Segment],
+    is_over: Callable[[], bool] = lambda: False,
+    end: int | None = None,
+) -> bool:
+    """Write the segment of a file, up to `end`; False where the file holds no whole record, or it was given up."""
     start = before[-1].end if before else 0
     tree = Tree(start, [bytes.fromhex(node) for node in before[-1].header.frontier]) if before else Tree()
     start_root = tree.root().hex()
     assert not before or start_root == before[-1].header.end_root
     names, parts = Names(), list[_Rows]()
     ends, offsets, times = [], [0], []
-    for records in _read_checked(log, file, tree, offsets):
+    for records in _read_checked(log, file, tree, offsets, end):
+        if is_over():
+            return False
         batch = Batch(log.name, records)
         parts.append(_rows(batch, names, start))
         ends += [record.end for record in records]
@@ -173,7 +200,7 @@ def _build(log: FileLog, file: Path, path: Path, before: list[Segment]) -> bool:
     rows, keys = _merge(parts, [join_key(key) for key in names.keys])
     columns = {
         **_row_columns(rows, len(keys)),
-        **_name_columns(keys, _sums_before(before, keys)),
+        **_name_columns(keys, sums_before(before, keys)),
         "record_ends": np.array(ends, dtype=np.int64),
         "record_offsets": np.array(offsets[:-1], dtype=np.int64),
         "record_times": np.array(times, dtype=np.int64),
@@ -196,11 +223,13 @@ def _build(log: FileLog, file: Path, path: Path, before: list[Segment]) -> bool:
     return True
 
 
-def _read_checked(log: FileLog, file: Path, tree: Tree, offsets: list[int]) -> Iterator[list[Record]]:
-    """Yield a file's records some at a time, each root compared; `offsets` gets the byte behind each."""
+def _read_checked(log: FileLog, file: Path, tree: Tree, offsets: list[int], end: int | None) -> Iterator[list[Record]]:
+    """Yield a file's records up to `end` some at a time, each root compared; `offsets` gets the byte behind each."""
     records: list[Record] = []
     count = 0
     for record, behind in log.read_file(file):
+        if end is not None and record.end > end:
+            break
         tree.extend(record.leaves())
         if tree.root().hex() != record.header.root:
             raise LogDamaged(log.name, file.name, offsets[-1], record.sequence, "root differs")
@@ -289,8 +318,11 @@ def _name_columns(keys: list[bytes], before: list[int]) -> dict[str, npt.NDArray
     }
 
 
-def _sums_before(before: list[Segment], keys: list[bytes]) -> list[int]:
-    """Return the sum of each side at the end of the segments before: that of the last one which moves its account."""
+def sums_before(before: list[Segment], keys: list[bytes]) -> list[int]:
+    """Return the sum of each side at the end of some segments: that of the last one which moves its account.
+
+    Raises: SegmentUnusable.
+    """
     sums = [0] * (2 * len(keys))
     hashes = np.array([hash_name(key) for key in keys], dtype=np.uint64)
     open_places = np.arange(len(keys))

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, RowMapping, Table, select
 from ledger.accounts import SupplyClass, bond, kind_of, slash_pending, unbonding
 from ledger.errors import LedgerInvariantBroken
 from projections.network import DISPUTED, DISTRIBUTED, REVERSED, UPHELD
+from projections.past import Past
 from projections.read import read_balances
 from projections.reports import Report, quarter_epochs
 from projections.tables import participant, slash_case, slash_step, standing, ticket, ticket_end
@@ -231,13 +232,13 @@ def _known(connection: Connection, table: Table, position: dict[str, int]) -> It
 _STAKE_AMOUNTS = ("bonded", "frozen", "unbonding", "bonds")
 
 
-def report_staking(connection: Connection, position: dict[str, int]) -> Report:
+def report_staking(connection: Connection, position: dict[str, int], past: Past | None = None) -> Report:
     """Show each participant's stake; the totals are the supply classes `staked` and `unbonding`.
 
     frozen: in slash cases without distribution, be it from bonded stake or from a ticket. bonds: posted as accuser.
-    Raises: LedgerInvariantBroken where they are not.
+    Raises: LedgerInvariantBroken where they are not, AtRefused.
     """
-    held = _stake_accounts(connection, position)
+    held = _stake_accounts(connection, position, past)
     known = {(line.role, line.id): line for line in read_participants(connection, position)}
     stakes: dict[tuple[str, str], dict[str, int]] = {key: dict.fromkeys(_STAKE_AMOUNTS, 0) for key in known}
 
@@ -280,10 +281,10 @@ def _staking_report(known: dict[tuple[str, str], Participant], stakes: dict[tupl
     return Report(totals | classes, columns, rows, lines, (*_STAKE_AMOUNTS, "class_staked", "class_unbonding"))
 
 
-def _stake_accounts(connection: Connection, position: dict[str, int]) -> dict[str, int]:
+def _stake_accounts(connection: Connection, position: dict[str, int], past: Past | None) -> dict[str, int]:
     """Return what lies in each account of the classes `staked` and `unbonding`, base units, over all vaults."""
     held: dict[str, int] = {}
-    for line in read_balances(connection, position):
+    for line in read_balances(connection, position, None, past):
         if kind_of(line.key.account).supply in {SupplyClass.STAKED, SupplyClass.UNBONDING}:
             held[line.key.account] = held.get(line.key.account, 0) + line.net
     return held
@@ -307,14 +308,16 @@ def case_terms(case: Case) -> dict[str, str | int]:
     return terms | texts
 
 
-def report_slashing(connection: Connection, position: dict[str, int], period: str | None) -> Report:
+def report_slashing(
+    connection: Connection, position: dict[str, int], period: str | None, past: Past | None = None
+) -> Report:
     """Show every case with its terms; what is pending, posted and paid is what the accounts say.
 
     A period picks the cases proposed in it; what ties to accounts is checked over all cases.
-    Raises: LedgerInvariantBroken.
+    Raises: LedgerInvariantBroken, AtRefused.
     """
     cases = read_cases(connection, position)
-    _check_cases(connection, position, cases)
+    _check_cases(connection, position, cases, past)
     if period is not None:
         epochs = quarter_epochs(period)
         cases = [case for case in cases if case.epoch in epochs]
@@ -336,11 +339,11 @@ def report_slashing(connection: Connection, position: dict[str, int], period: st
     return Report(totals, _CASE_COLUMNS, rows, data, tuple(totals)[2:], _CASE_SHOWN)
 
 
-def _check_cases(connection: Connection, position: dict[str, int], cases: list[Case]) -> None:
+def _check_cases(connection: Connection, position: dict[str, int], cases: list[Case], past: Past | None) -> None:
     frozen = {case.id: case.amount for case in cases if case.is_open or case.status == UPHELD}
     posted = {case.id: case.bond for case in cases if case.is_open}
     paid, found = 0, {slash_pending(""): dict[str, int](), bond(""): dict[str, int]()}
-    for line in read_balances(connection, position):
+    for line in read_balances(connection, position, None, past):
         for head, sums in found.items():
             if line.key.account.startswith(head):
                 sums[line.key.account.removeprefix(head)] = line.net

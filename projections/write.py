@@ -15,7 +15,16 @@ from sqlalchemy.dialects import sqlite
 
 from projections.tables import BaseUnits
 
-__all__ = ["Row", "insert_columns", "insert_rows", "insert_tuples", "stage", "upsert_rows", "upsert_tuples"]
+__all__ = [
+    "Row",
+    "insert_columns",
+    "insert_rows",
+    "insert_tuples",
+    "stage",
+    "upsert_columns",
+    "upsert_rows",
+    "upsert_tuples",
+]
 
 Row = dict[str, Any]
 Rows = Sequence[tuple[Any, ...]]
@@ -62,13 +71,25 @@ def stage(connection: Connection, table: Table, rows: Rows) -> str:
 
 def insert_columns(connection: Connection, table: Table, columns: Sequence[Sequence[Any]]) -> None:
     """As `insert_tuples`, of rows that are given column by column."""
-    if connection.dialect.name != "sqlite":
+    if connection.dialect.name == "sqlite":
+        _execute(connection, table, _interleave(columns), replace=False)
+    else:
         _copy(connection, table, zip(*columns, strict=True))
-        return
+
+
+def upsert_columns(connection: Connection, table: Table, columns: Sequence[Sequence[Any]]) -> None:
+    """As `upsert_tuples`, of rows that are given column by column."""
+    if connection.dialect.name == "sqlite":
+        _execute(connection, table, _interleave(columns), replace=True)
+    else:
+        upsert_tuples(connection, table, list(zip(*columns, strict=True)))
+
+
+def _interleave(columns: Sequence[Sequence[Any]]) -> list[Any]:
     values: list[Any] = [None] * (len(columns) * len(columns[0]))
     for place, column in enumerate(columns):
         values[place :: len(columns)] = column
-    _execute(connection, table, values, replace=False)
+    return values
 
 
 def _tuples(table: Table, rows: Sequence[Row]) -> list[tuple[Any, ...]]:

@@ -8,21 +8,28 @@ Nothing is repaired, and nothing that is stored is believed.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from sqlalchemy import Connection, Engine, String, Table, cast, select
+from sqlalchemy import Connection, Engine, String, Table, cast, delete, insert, select
 
 from events.codec import decode
 from events.event import Decision
+from events.filelog import FileLog
 from events.log import Log
 from ledger.errors import LedgerInvariantBroken
 from ledger.fold import Books
 from projections.database import open_sqlite
+from projections.movements import rows_missing
+from projections.past import Past
+from projections.position import history_of, rows_of
 from projections.project import Projector
-from projections.tables import METADATA, BaseUnits, account, checkpoint
+from projections.sealing import find_differing
+from projections.tables import METADATA, BaseUnits, account, checkpoint, history
 from settlement.output import Output
 from settlement.settle import HubSettler, LaneSettler, Settlement
 
-__all__ = ["Finding", "Progress", "Verdict", "fold_books", "verify_logs", "verify_rows"]
+__all__ = ["Finding", "Progress", "Verdict", "fold_books", "verify_logs", "verify_rows", "verify_segments"]
 
 _ACCOUNT_ID = "account_id"
 Progress = Callable[[int], None]
@@ -97,8 +104,38 @@ def verify_rows(
         projector = Projector(scratch, facts, ledgers)
         projector.run(on_record, positions)
         projector.catch_up(ends=positions)
+        for log in ledgers:
+            if rows_of(log.name) in positions:
+                _drop_rows(derived, log.name, positions[rows_of(log.name)])
         rows = sum(_compare(table, stored, derived) for table in METADATA.sorted_tables)
     return rows, sum(log.end() - positions.get(log.name, 0) for log in (facts, *ledgers))
+
+
+def _drop_rows(derived: Connection, log: str, begin: int) -> None:
+    """Let history begin where segments take its place."""
+    derived.execute(delete(history).where(history.c.log == log, history.c.sequence < begin))
+    derived.execute(insert(checkpoint), {"log": rows_of(log), "position": begin})
+
+
+def verify_segments(engine: Engine, ledgers: Sequence[FileLog], past: Past) -> int:
+    """Hold every segment against the log, derived again; those that rows of history gave way to must be there.
+
+    Returns: how many there are. Raises: Finding, LogDamaged.
+    """
+    with engine.connect() as stored:
+        positions = {row.log: row.position for row in stored.execute(select(checkpoint))}
+    past.refresh()
+    for fault in past.faults:
+        raise Finding(f"{fault}; `omnisync seal --all` makes it anew from the log")
+    for log in ledgers:
+        begin = min(positions.get(rows_of(log.name), 0), positions.get(history_of(log.name), 0))
+        if begin > past.end(log.name):
+            raise Finding(str(rows_missing(log.name, begin, past)))
+        with TemporaryDirectory() as folder:
+            for segment in find_differing(log, past.segments(log.name), Path(folder)):
+                place = f"{log.name}/{segment.path.name}"
+                raise Finding(f"segment {place}: differs from its log; `omnisync seal --all --anew` makes it anew")
+    return sum(len(past.segments(log.name)) for log in ledgers)
 
 
 def _compare(table: Table, stored: Connection, derived: Connection) -> int:

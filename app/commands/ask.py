@@ -9,6 +9,7 @@ from app.anybooks import AnyBooks
 from app.options import at_option, books_option
 from app.render import Answer, decimal_text, format_options, render
 from app.reservations import notes, reservations, standing
+from projections.past import Past
 from projections.position import format_position
 from projections.read import AccountUnknown, read_balances, read_history, read_position, read_supply
 from projections.reports import Report, report_burns, report_jobs, report_refused
@@ -35,7 +36,7 @@ def balance(account: str | None, books: AnyBooks, at: str | None, form: str, as_
     """
     with books.engine().connect() as connection:
         position = read_position(connection, at)
-        balances = read_balances(connection, position, account)
+        balances = read_balances(connection, position, account, books.past())
     rows = [
         [line.key.account, line.key.vault, line.key.asset, line.debits, line.credits, line.net] for line in balances
     ]
@@ -64,7 +65,7 @@ def history(account: str, books: AnyBooks, at: str | None, form: str, as_json: b
     """
     with books.engine().connect() as connection:
         position = read_position(connection, at, history=True)
-        movements = list(read_history(connection, position, account))
+        movements = list(read_history(connection, position, account, books.past()))
     if not movements:
         raise AccountUnknown(f"nothing has moved {account} up to {format_position(position)}")
     columns = ["occurred_at", "event", "subject", "vault", "asset", "debit", "credit", "balance", "position"]
@@ -115,7 +116,7 @@ def supply(books: AnyBooks, at: str | None, form: str, as_json: bool) -> None:
     parameters = books.parameters()
     with books.engine().connect() as connection:
         position = read_position(connection, at)
-        measured = read_supply(connection, position, parameters.unit.asset)
+        measured = read_supply(connection, position, parameters.unit.asset, books.past())
     names = (
         "issued", "burned", "total", "locked", "held", "pending_burn", "staked", "unbonding", "escrowed", "owed",
         "outside", "disclosed", "sunk", "circulating", "liquid",
@@ -170,7 +171,7 @@ def report(kind: str, books: AnyBooks, period: str | None, at: str | None, form:
     parameters = books.parameters()
     with books.engine().connect() as connection:
         position = read_position(connection, at)
-        found = _find(kind, connection, position, period)
+        found = _find(kind, connection, position, period, books.past())
     keys, unproven = _RESTS_ON.get(kind, (("job.fee_bps",), ("deposits",)))
     data: dict[str, Any] = {
         "report": kind,
@@ -192,12 +193,12 @@ def report(kind: str, books: AnyBooks, period: str | None, at: str | None, form:
     render(answer, form, as_json, parameters.unit.decimals if kind != "refused" else None)
 
 
-def _find(kind: str, connection: Connection, position: dict[str, int], period: str | None) -> Report:
+def _find(kind: str, connection: Connection, position: dict[str, int], period: str | None, past: Past | None) -> Report:
     match kind:
         case "staking":
-            return report_staking(connection, position)
+            return report_staking(connection, position, past)
         case "slashing":
-            return report_slashing(connection, position, period)
+            return report_slashing(connection, position, period, past)
     return {"jobs": report_jobs, "burns": report_burns, "refused": report_refused}[kind](connection, period)
 
 

@@ -4,6 +4,7 @@ import click
 from sqlalchemy.exc import DatabaseError
 
 from app.anybooks import AnyBooks, BooksMissing
+from app.books import Books
 from app.options import books_option
 from app.render import print_json, progress
 from events.log import LogDamaged
@@ -12,7 +13,7 @@ from projections.database import SchemaOutdated
 from projections.position import format_position
 from projections.read import balances_digest, read_position
 from settlement.routing import HUB_PARTITION
-from settlement.verify import fold_books, verify_logs, verify_rows
+from settlement.verify import fold_books, verify_logs, verify_rows, verify_segments
 
 __all__ = ["rebuild", "verify"]
 
@@ -24,8 +25,8 @@ __all__ = ["rebuild", "verify"]
 def verify(books: AnyBooks, everything: bool, as_json: bool) -> None:
     """Derive everything again and name what differs first.
 
-    Checks frames, Merkle roots, each decision by the scalar rules, each row of the projections. Exit status 1 where
-    something differs.
+    Checks frames, Merkle roots, each decision by the scalar rules, each row of the projections, each sealed segment.
+    Exit status 1 where something differs.
 
     \b
     $ omnisync verify --all --data B
@@ -41,6 +42,7 @@ def verify(books: AnyBooks, everything: bool, as_json: bool) -> None:
         engine = books.engine()
         with progress("project again") as projected:
             rows, lag = verify_rows(engine, books.facts(HUB_PARTITION), books.ledgers(), projected)
+        segments = verify_segments(engine, books.ledgers(), books.past()) if isinstance(books, Books) else 0
         with engine.connect() as connection:
             position = format_position(read_position(connection, None))
     except (LogDamaged, LedgerInvariantBroken) as found:
@@ -57,6 +59,7 @@ def verify(books: AnyBooks, everything: bool, as_json: bool) -> None:
                 "events": logs.events,
                 "entries": folded.entries(),
                 "rows": rows,
+                "segments": segments,
                 "unsettled": logs.unsettled,
                 "unprojected": lag,
                 "position": position,
@@ -68,6 +71,8 @@ def verify(books: AnyBooks, everything: bool, as_json: bool) -> None:
         f"verified {logs.records} records, {logs.events} events, {folded.entries()} entries, {rows} rows: "
         "nothing differs"
     )
+    if segments:
+        click.echo(f"{segments} segments say what the logs say")
     if logs.unsettled:
         click.echo(f"{logs.unsettled} decisions are still to be settled: `omnisync run --once`")
     if lag:

@@ -114,7 +114,7 @@ def rewards(validator: str, books: AnyBooks, at: str | None, form: str, as_json:
             raise AccountUnknown(f"no validator {validator} up to {format_position(position)}")
         why = _why(connection, position, parameters, validator)
         # Over all vaults: a sweep moves what is owed and pays nothing.
-        moved = list(read_history(connection, position, payable("validator", validator)))
+        moved = list(read_history(connection, position, payable("validator", validator), books.past()))
     columns = ["epoch", "pool", "weight", "weights", "share", "duties", "status", "case", "why"]
     rows = [
         [

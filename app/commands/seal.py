@@ -19,9 +19,10 @@ __all__ = ["replay", "seal"]
 def seal(books: Books, unfinished: bool, anew: bool, as_json: bool) -> None:
     """Seal the full files of the ledger logs as columns.
 
-    A segment is a cache of its file: it is checked against the log's roots when it is made, and may be deleted. What is
-    there and sound is kept; what is damaged, missing or stale is named and made anew. Exit status 1 where, with
-    --anew, a segment differed.
+    A segment is a cache of its file: it is checked against the log's roots when it is made, and can be made anew. What
+    is there and sound is kept; what is damaged, missing or stale is named and made anew. History has rows behind what
+    is sealed; `run` drops those that a segment has taken the place of. Exit status 1 where, with --anew, a segment
+    differed.
 
     \b
     $ omnisync seal --all --data B

@@ -44,7 +44,7 @@ def statement(owner: str, books: AnyBooks, period: str | None, at: str | None, f
     parameters = books.parameters()
     with books.engine().connect() as connection:
         position = read_position(connection, at, history=True)
-        found = read_statement(connection, position, parameters.unit.asset, owner, period)
+        found = read_statement(connection, position, parameters.unit.asset, owner, period, books.past())
     data: dict[str, Any] = {
         "owner": owner,
         "period": period or "all",

@@ -199,7 +199,8 @@ def run(
 
     Asked to stop (SIGINT, SIGTERM), it first takes what is there. What is projected is what was committed: balances at
     once, histories and jobs' totals behind them while there is nothing else to do. With `--only project` stopping
-    leaves those for the next time. Where OMNISYNC_METRICS_PORT is set, it serves metrics for Prometheus.
+    leaves those for the next time. Who projects also seals files that have become full, as `omnisync seal` does. Where
+    OMNISYNC_METRICS_PORT is set, it serves metrics for Prometheus.
 
     It starts from the last snapshot of its own, where that is sound, and decides again only what lies behind it. Those
     lie in the folder `cache`, which may be deleted; `--from-start` throws them away.
@@ -307,10 +308,13 @@ def _follow(stages: Stages, stopping: Stopping, behind: int) -> tuple[int, int]:
         decided, folded, behind = decided + did[0], folded + did[1], behind + did[1]
         if last:
             break
-        if not (found or found_before) or (behind >= BEHIND_MAX and not alone):
+        idle = not (found or found_before)
+        # One file at a time, so that what comes in meanwhile does not wait for all.
+        sealed = idle and stages.seal_one(stopping.has_asked)
+        if idle or (behind >= BEHIND_MAX and not alone):
             stages.catch_up()
             behind = 0
-        stopping.wait(BUSY_SECONDS if found else IDLE_SECONDS)
+        stopping.wait(BUSY_SECONDS if found or sealed else IDLE_SECONDS)
     if not alone:
         stages.catch_up()
     return decided, folded

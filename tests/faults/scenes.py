@@ -7,12 +7,13 @@ from pathlib import Path
 from app.books import Books
 from events.filelog import FileLog
 from ledger.fold import Digests
-from settlement.verify import Verdict, fold_books, verify_logs, verify_rows
+from settlement.verify import Verdict, fold_books, verify_logs, verify_rows, verify_segments
 from tests.settlement.desk import as_lines
 from tests.worlds import ASSET, World
 
 __all__ = [
     "digests_of",
+    "in_small_files",
     "inspect",
     "logs_of",
     "new_books",
@@ -59,7 +60,21 @@ def inspect(books: Books) -> Verdict:
     verdict = verify_logs(books.partitions(), books.lanes(), books.hub())
     fold_books(books.ledgers()).digests(ASSET)
     verify_rows(books.engine(), books.facts("facts/hub"), books.ledgers())
+    verify_segments(books.engine(), books.ledgers(), books.past())
     return verdict
+
+
+def in_small_files(log: FileLog, file_bytes: int) -> None:
+    """Write a ledger log again in files of so many bytes, so that all but the last are full."""
+    records, files = list(log.read()), log.files()
+    folder = files[0].parent
+    for file in files:
+        file.unlink()
+    copy = FileLog(folder, log.name, writable=True, segment_bytes_max=file_bytes)
+    for record in records:
+        header = record.header
+        copy.append(record.data, header.recorded_at, header.network_time, header.basis)
+    copy.close()
 
 
 def digests_of(books: Books) -> Digests:

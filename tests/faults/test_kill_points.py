@@ -9,16 +9,29 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from app.books import Books
+from events.filelog import hold_lock
 from events.killpoints import KILLPOINTS
 from ledger.fold import Digests
+from projections.position import rows_of
+from projections.tables import checkpoint
 from settlement import settle as settle_module
 from tests.faults.process import omnisync, start
-from tests.faults.scenes import digests_of, new_books, positions_in, roots_of, run_books, write_facts
+from tests.faults.scenes import (
+    digests_of,
+    in_small_files,
+    new_books,
+    positions_in,
+    roots_of,
+    run_books,
+    write_facts,
+)
 from tests.settlement.desk import settled
 from tests.worlds import World, build_world
 
@@ -28,6 +41,7 @@ INGEST = ["append.1-frame-written", "append.2-record-written", "append.3-synced"
 RUN = ["append.1-frame-written", "append.2-record-written"] + [
     name for name in KILLPOINTS if name.startswith(("settle.", "commit.", "snapshot.", "project."))
 ]
+ROWS = [name for name in KILLPOINTS if name.startswith("rows.")]
 REBUILD = [name for name in KILLPOINTS if name.startswith(("project.", "rebuild."))]
 BACKUP = [name for name in KILLPOINTS if name.startswith("backup.")]
 RESTORE = [name for name in KILLPOINTS if name.startswith("restore.")]
@@ -103,7 +117,7 @@ def finish(books: Books, facts: Path) -> None:
 
 
 def test_every_named_step_is_reached_by_a_command() -> None:
-    assert {*INGEST, *RUN, *REBUILD, *BACKUP, *RESTORE, *KAFKA} == set(KILLPOINTS)
+    assert {*INGEST, *RUN, *REBUILD, *ROWS, *BACKUP, *RESTORE, *KAFKA} == set(KILLPOINTS)
 
 
 @pytest.mark.parametrize("step", INGEST)
@@ -252,6 +266,35 @@ def test_restore_killed_at_a_step_leaves_whole_books_or_none(
     assert again.status == (1 if step == "restore.2-put-in-place" else 0), again
     run_books(Books(new))
     assert digests_of(Books(new)) == undisturbed
+
+
+@pytest.mark.parametrize(("step", "times"), [(step, times) for step in ROWS for times in (1, 2)])
+@pytest.mark.parametrize("lost", [False, True])
+def test_killed_while_segments_take_the_place_of_rows_or_rows_that_of_segments(
+    step: str, times: int, lost: bool, settled_once: Books, undisturbed: Digests
+) -> None:
+    """Rows give way to the segments of two logs; and where these are lost while a lock keeps them from being sealed."""
+    books = settled_once
+    for log in books.ledgers():
+        in_small_files(log, 4_000)
+    with ExitStack() as stack:
+        if lost:
+            assert omnisync("run", "--once", "--data", books.folder).status == 0
+            shutil.rmtree(books.segments)
+            stack.enter_context(hold_lock(books.folder / "segments.lock"))
+
+        died = omnisync("run", "--once", "--data", books.folder, kill_at=f"{step}:{times}")
+
+        assert died.status == -signal.SIGKILL, died
+        if lost:
+            assert omnisync("run", "--once", "--data", books.folder).status == 0
+            assert digests_of(books) == undisturbed
+    assert omnisync("run", "--once", "--data", books.folder).status == 0
+    assert digests_of(books) == undisturbed
+    assert omnisync("verify", "--all", "--data", books.folder).status == 0
+    with books.engine().connect() as connection:
+        begins = {row.log: row.position for row in connection.execute(select(checkpoint)) if row.log.endswith("/rows")}
+    assert begins == {rows_of(log.name): books.past().end(log.name) for log in books.ledgers()}
 
 
 @pytest.mark.parametrize("partition", [1, 2, 3])
