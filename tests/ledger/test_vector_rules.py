@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.bps import cut, cut_many
-from ledger.metering import fits_many, hold_for, hold_many, price_many, price_usage
+from ledger.metering import bound_many, bound_seconds, fits_many, hold_for, hold_many, price_many, price_usage
 from ledger.price import keeps_many, quote_price
 from ledger.split import split_gross, split_many
 
@@ -66,3 +66,12 @@ def test_what_is_usual_fits(price: int, used: int) -> None:
 
 def test_an_amount_that_is_not_known_does_not_fit() -> None:
     assert not fits_many(column([-1]), column([1])).any()
+
+
+@given(st.lists(st.lists(seconds, min_size=1, max_size=7), min_size=1, max_size=8))
+def test_seconds_are_bound_by_the_median_of_their_attempt(attempts: list[list[int]]) -> None:
+    starts = np.cumsum([0, *map(len, attempts)])[:-1]
+
+    bound = bound_many(column([one for metered in attempts for one in metered]), starts)
+
+    assert bound.tolist() == [one for metered in attempts for one in bound_seconds(metered)]
