@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from ledger.bps import cut, cut_many
 from ledger.metering import bound_many, bound_seconds, fits_many, hold_for, hold_many, price_many, price_usage
 from ledger.price import keeps_many, quote_price
+from ledger.quorum import paid_many, paid_nodes
 from ledger.split import split_gross, split_many
 
 INT64_MAX = 2**63 - 1
@@ -75,3 +76,17 @@ def test_seconds_are_bound_by_the_median_of_their_attempt(attempts: list[list[in
     bound = bound_many(column([one for metered in attempts for one in metered]), starts)
 
     assert bound.tolist() == [one for metered in attempts for one in bound_seconds(metered)]
+
+
+@given(st.lists(st.lists(st.integers(0, 4), min_size=1, max_size=7), min_size=1, max_size=8))
+def test_one_node_of_each_operator_is_paid_where_enough_agree(attempts: list[list[int]]) -> None:
+    numbers = np.repeat(np.arange(len(attempts)), [len(operators) for operators in attempts])
+
+    paid = paid_many(numbers, column([one for operators in attempts for one in operators]))
+
+    expected = []
+    for operators in attempts:
+        names = {f"n{place}": f"o{operator}" for place, operator in enumerate(operators)}
+        taken = paid_nodes(names, names)
+        expected += [name in taken for name in names]
+    assert paid.tolist() == expected
