@@ -19,7 +19,12 @@ What then becomes of a paid node's hold follows from its challenge and, where th
 from collections.abc import Collection, Mapping
 from enum import Enum
 
-__all__ = ["Fate", "decide_fate", "is_backed", "is_proven", "paid_nodes", "votes_needed"]
+import numpy as np
+import numpy.typing as npt
+
+from ledger.bps import Integers
+
+__all__ = ["Fate", "decide_fate", "is_backed", "is_proven", "paid_many", "paid_nodes", "votes_needed"]
 
 
 class Fate(Enum):
@@ -45,6 +50,22 @@ def paid_nodes(agreeing: Collection[str], operators: Mapping[str, str]) -> tuple
         if node in agreeing:
             first.setdefault(operator, node)
     return tuple(first.values()) if len(first) >= votes_needed(len(operators)) else ()
+
+
+def paid_many(attempts: Integers, operators: Integers) -> npt.NDArray[np.bool_]:
+    """Tell which of the nodes of many attempts are paid, as `paid_nodes` does where all of them agree.
+
+    A row per node, each attempt's side by side and in the order of dispatch; both are small numbers.
+    """
+    order = np.lexsort((operators, attempts))
+    first = np.ones(len(order), dtype=np.bool_)
+    first[1:] = (np.diff(attempts[order]) != 0) | (np.diff(operators[order]) != 0)
+    paid = np.zeros(len(order), dtype=np.bool_)
+    # Equal rows keep their order.
+    paid[order[first]] = True
+    nodes = np.bincount(attempts)
+    enough = np.bincount(attempts[paid], minlength=len(nodes)) >= -(-2 * nodes // 3)
+    return np.asarray(paid & enough[attempts])
 
 
 def is_backed(agreeing: Collection[str], results: Mapping[str, str]) -> bool:

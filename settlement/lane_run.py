@@ -176,18 +176,13 @@ def _decode(columns: Columns) -> list[Event | Refusal]:
     return [decode(columns.data[start:end]) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
 
 
-def accept_run(batch: Batch, run: Run, wanted: npt.NDArray[np.bool_] | None = None) -> list[Accepted]:
-    """Build the facts of a run, or of some of its lines, in their order."""
-    wanted = np.ones(run.end - run.start, dtype=np.bool_) if wanted is None else wanted
-    if not wanted.any():
-        return []
+def accept_run(batch: Batch, run: Run) -> list[Accepted]:
+    """Build the facts of a run, in their order."""
     lines: list[Integers] = []
     facts: list[Accepted] = []
     for columns in batch.columns.values():
-        within = (columns.rows >= run.start) & (columns.rows < run.end)
-        mine = np.flatnonzero(within)[wanted[columns.rows[within] - run.start]]
-        if len(mine):
-            some = columns.take(mine)
+        some = columns.take((columns.rows >= run.start) & (columns.rows < run.end))
+        if len(some):
             lines.append(some.rows)
             facts += _accept(some, run.late[some.rows - run.start])
     return [facts[place] for place in np.argsort(np.concatenate(lines), kind="stable").tolist()]

@@ -105,10 +105,10 @@ class _Writer:
     def settle(self, lives: Lives, some: Integers) -> LifeLines:
         """Write each `JobSettled`."""
         nodes, facts = lives.nodes.pick(_mask(lives, some)), lives.ended[some]
+        escrow = _sums(nodes.life, nodes.hold, len(some))
+        nodes = nodes.take(nodes.paid > 0)
         parts = split_many(nodes.gross, self._rules.burn_bps, self._rules.fee_bps)
-        escrow, gross, burn, fee = (
-            _sums(nodes.life, amounts, len(some)) for amounts in (nodes.hold, nodes.gross, parts.burn, parts.fee)
-        )
+        gross, burn, fee = (_sums(nodes.life, amounts, len(some)) for amounts in (nodes.gross, parts.burn, parts.fee))
         name, price = self._texts(nodes)
         line: list[Part] = [
             b'{"burn":"',

@@ -3,7 +3,7 @@
     submitted, cancelled                                          refunded 0
     submitted, dispatched, failed or cancelled                    held, refunded
     submitted, dispatched to one node, metered                    held, settled
-    submitted, dispatched to n, each metered once, all agree      held, settled; n operators
+    submitted, dispatched to n, each metered once, all agree      held, settled; one node of each operator is paid
 
 Such a life asks the lane's state three things only: whether the job is new, whether its consumer can pay, and which
 epochs are open (see `settlement.life_run`). All else follows from its own facts, and is worked out here by columns, for
@@ -23,6 +23,7 @@ from ledger.bps import Integers
 from ledger.metering import bound_many, fits_many, hold_many, price_many
 from ledger.parameters import Parameters
 from ledger.price import keeps_many
+from ledger.quorum import paid_many
 from ledger.sums import Numbering
 
 __all__ = [
@@ -126,7 +127,7 @@ class _Groups(NamedTuple):
 class Nodes(NamedTuple):
     """A row for each node of each life, in the order of dispatch; amounts in base units.
 
-    `name` and `text` are where the node's name and its price stand in the batch's bytes.
+    `paid` is 1 or 0. `name` and `text` are where the node's name and its price stand in the batch's bytes.
     """
 
     life: Integers
@@ -135,6 +136,7 @@ class Nodes(NamedTuple):
     price: Integers
     hold: Integers
     seconds: Integers
+    paid: Integers
     gross: Integers
     name_starts: Integers
     name_ends: Integers
@@ -145,9 +147,13 @@ class Nodes(NamedTuple):
         """Keep some lives, which are numbered anew."""
         if lives.all():
             return self
-        mine = lives[self.life]
         number = np.cumsum(lives) - 1
-        return Nodes(number[self.life[mine]], *(column[mine] for column in self[1:]))
+        mine = self.take(lives[self.life])
+        return mine._replace(life=number[mine.life])
+
+    def take(self, rows: Mask) -> "Nodes":
+        """Keep some nodes."""
+        return Nodes(*(column[rows] for column in self))
 
 
 class Lives(NamedTuple):
@@ -260,6 +266,7 @@ def _hold(groups: _Groups, names: Numbering, parameters: Parameters, params_hash
         hold,
         zero,
         zero,
+        zero,
         *quotes.span("node"),
         *quotes.span("price"),
     )
@@ -289,11 +296,11 @@ def _meter(groups: _Groups, nodes: Nodes, names: Numbering) -> tuple[Mask, Nodes
     good[life[usage.numbers("data.attempt") != 1]] = False
     good[nodes.life[mine[nodes.node[mine] != named[theirs]]]] = False
     good[nodes.life[~fits_many(nodes.price, seconds)]] = False
-    return good, nodes._replace(seconds=seconds)
+    return good, nodes._replace(seconds=seconds, paid=(counts[nodes.life] > 0).astype(np.int64))
 
 
 def _agree(groups: _Groups, nodes: Nodes, names: Numbering) -> tuple[Mask, Nodes]:
-    """Tell which jobs' nodes all agree, each of an operator of its own, where there is a verdict. As `Lane._quorum`."""
+    """Tell which jobs' nodes all agree and are enough, where there is a verdict; say who is paid. As `Lane._quorum`."""
     good = np.ones(len(groups.starts), dtype=np.bool_)
     agreed = np.flatnonzero(groups.endings() == AGREED)
     if not len(agreed):
@@ -307,14 +314,17 @@ def _agree(groups: _Groups, nodes: Nodes, names: Numbering) -> tuple[Mask, Nodes
     theirs = theirs[np.lexsort((named[theirs], life[theirs]))]
     mine = mine[np.lexsort((nodes.node[mine], nodes.life[mine]))]
     good[nodes.life[mine[nodes.node[mine] != named[theirs]]]] = False
-    good[_doubled(nodes.life[mine], nodes.operator[mine])] = False
-    return good, nodes
+    mine = np.sort(mine)
+    paid = nodes.paid.copy()
+    paid[mine] = paid_many(nodes.life[mine], nodes.operator[mine])
+    good[agreed] &= np.isin(agreed, nodes.life[mine[paid[mine] > 0]])
+    return good, nodes._replace(paid=paid)
 
 
 def _price(groups: _Groups, nodes: Nodes) -> Nodes:
     """Price the nodes that are paid. As `settlement.release.price_lines`."""
     gross, seconds = nodes.gross.copy(), nodes.seconds.copy()
-    paid = np.flatnonzero(groups.metered()[nodes.life])
+    paid = np.flatnonzero(nodes.paid)
     if len(paid):
         starts = np.flatnonzero(np.diff(nodes.life[paid], prepend=-1))
         seconds[paid] = bound_many(seconds[paid], starts)

@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.bps import cut, cut_many
-from ledger.metering import fits_many, hold_for, hold_many, price_many, price_usage
+from ledger.metering import bound_many, bound_seconds, fits_many, hold_for, hold_many, price_many, price_usage
 from ledger.price import keeps_many, quote_price
+from ledger.quorum import paid_many, paid_nodes
 from ledger.split import split_gross, split_many
 
 INT64_MAX = 2**63 - 1
@@ -66,3 +67,26 @@ def test_what_is_usual_fits(price: int, used: int) -> None:
 
 def test_an_amount_that_is_not_known_does_not_fit() -> None:
     assert not fits_many(column([-1]), column([1])).any()
+
+
+@given(st.lists(st.lists(seconds, min_size=1, max_size=7), min_size=1, max_size=8))
+def test_seconds_are_bound_by_the_median_of_their_attempt(attempts: list[list[int]]) -> None:
+    starts = np.cumsum([0, *map(len, attempts)])[:-1]
+
+    bound = bound_many(column([one for metered in attempts for one in metered]), starts)
+
+    assert bound.tolist() == [one for metered in attempts for one in bound_seconds(metered)]
+
+
+@given(st.lists(st.lists(st.integers(0, 4), min_size=1, max_size=7), min_size=1, max_size=8))
+def test_one_node_of_each_operator_is_paid_where_enough_agree(attempts: list[list[int]]) -> None:
+    numbers = np.repeat(np.arange(len(attempts)), [len(operators) for operators in attempts])
+
+    paid = paid_many(numbers, column([one for operators in attempts for one in operators]))
+
+    expected = []
+    for operators in attempts:
+        names = {f"n{place}": f"o{operator}" for place, operator in enumerate(operators)}
+        taken = paid_nodes(names, names)
+        expected += [name in taken for name in names]
+    assert paid.tolist() == expected

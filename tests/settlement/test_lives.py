@@ -60,6 +60,8 @@ class Lives:
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
         self.odd = self.random.choice((0.0, 0.02, 0.1, 0.4))
+        # Of eight nodes.
+        self.operators = 6
         self.count = 0
         self.producer = Producer("p")
 
@@ -108,7 +110,7 @@ class Lives:
         for name in names[: self.nodes]:
             price = self.random.choice(PRICES if self._is_odd() else USUAL)
             minimum = price if self._is_odd() else self.random.choice((0, price // 2))
-            operator = "o" if self._is_odd() else f"o{name}"
+            operator = "o" if self._is_odd() else f"o{int(name[1:]) % self.operators}"
             quotes.append(Quote(node=name, operator=operator, price=str(price), minimum=str(minimum)))
         if self._is_odd():
             quotes.append(quotes[0])
@@ -274,7 +276,7 @@ def test_the_worlds_are_neither_all_regular_nor_all_odd() -> None:
 def test_what_may_never_be_granted_holds_up_nobody() -> None:
     """One job that asks for more than all money: it is refused with the balance of its turn, the others are taken."""
     lives = Lives(0)
-    lives.odd = 0.0
+    lives.odd, lives.operators = 0.0, 8
     said = [fact for _ in range(20) for fact in lives.thread()]
     lives.consumer, lives.job, lives.nodes = "c-0", "huge", 1
     quote = Quote(node="n", operator="o", price=str(10**30), minimum="0")
