@@ -14,6 +14,9 @@ from datetime import UTC, datetime
 __all__ = ["JsonLines", "configure_logs"]
 
 
+_CLIENTS = ("kafka", "aiokafka", "faust", "mode")
+
+
 class JsonLines(logging.Formatter):
     """Writes a record as one line of JSON."""
 
@@ -49,9 +52,14 @@ def configure_logs(form: str, level: str) -> None:
     for handler in [held for held in root.handlers if isinstance(held, _StandardError)]:
         root.removeHandler(handler)
     handler = _StandardError()
+    handler.addFilter(_is_told)
     handler.setFormatter(JsonLines() if form == "json" else logging.Formatter("%(message)s"))
     root.addHandler(handler)
     root.setLevel(level.upper())
-    # Of a connection that is made again they tell at length; of one that cannot be made the command tells.
-    for client in ("kafka", "aiokafka", "faust", "mode"):
-        logging.getLogger(client).setLevel(max(logging.CRITICAL, root.level))
+
+
+def _is_told(record: logging.LogRecord) -> bool:
+    """Leave the clients' errors out: of a connection that is made again they tell at length, and for the last the
+    command tells, which listens to them.
+    """
+    return record.levelno >= logging.CRITICAL or record.name.partition(".")[0] not in _CLIENTS

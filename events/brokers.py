@@ -22,8 +22,12 @@ from events.log import LogFault, LogFenced
 __all__ = ["Brokers", "connect", "kafka_faults"]
 
 CONNECT_MS_MAX = 5_000
+# Where there are several servers, each is given this at least: one that stands still takes connections, and no more.
+SERVER_MS_MIN = 2_000
 # Kafka's own 100 ms are a hundred times what a transaction takes (docs/decisions/0003).
 RETRY_MS = 2
+# Of some servers, the one that answered last: it is asked first, so that one that stands still is waited for once.
+_answered: dict[tuple[str, ...], str] = {}
 _SECURITY = ("security_protocol", "sasl_", "ssl_")
 
 
@@ -43,6 +47,32 @@ def connect(client: Callable[..., Any], brokers: Brokers, topic: str | None = No
     servers = ",".join(brokers.servers)
     if unknown := sorted(name for name in brokers.options if not _is_security(name)):
         raise LogFault(f"kafka at {servers}: unknown options {', '.join(unknown)}")
+    reasons, log = _Reasons(), logging.getLogger("kafka.net")
+    log.addHandler(reasons)
+    answered = _answered.get(brokers.servers)
+    fault: BaseException | None = None
+    try:
+        for server in sorted(brokers.servers, key=lambda server: server != answered):
+            try:
+                found = _open(client, server, brokers, topic, settings)
+            except (KafkaError, OSError, ValueError) as error:
+                fault = error
+            else:
+                _answered[brokers.servers] = server
+                return found
+    finally:
+        log.removeHandler(reasons)
+    reason = str(reasons.last or fault)
+    if "sasl_mechanism" in brokers.options and "disconnected" in reason:
+        # The client often loses the broker's answer to a wrong password, as the broker then hangs up.
+        reason += "; are user and password right?"
+    raise LogFault(f"kafka at {servers}: {reason}") from fault
+
+
+def _open(
+    client: Callable[..., Any], server: str, brokers: Brokers, topic: str | None, settings: Mapping[str, Any]
+) -> Any:
+    """Open a client that hears of the cluster from one server: of several it would ask any, and wait for that one."""
     opened: list[Any] = []
 
     def open_net(**configs: Any) -> Any:
@@ -52,30 +82,20 @@ def connect(client: Callable[..., Any], brokers: Brokers, topic: str | None = No
             opened[-1].cluster._topics.add(topic)
         return opened[-1]
 
-    reasons, log = _Reasons(), logging.getLogger("kafka.net")
-    log.addHandler(reasons)
     try:
         return client(
-            bootstrap_servers=list(brokers.servers),
-            bootstrap_timeout_ms=CONNECT_MS_MAX,
+            bootstrap_servers=[server],
+            bootstrap_timeout_ms=max(SERVER_MS_MIN, CONNECT_MS_MAX // len(brokers.servers)),
             retry_backoff_ms=RETRY_MS,
             reconnect_backoff_max_ms=250,
             kafka_client=open_net,
             **brokers.options,
             **settings,
         )
-    except BaseException as error:
+    except BaseException:
         for one in opened:
             one.close()
-        if not isinstance(error, KafkaError | OSError | ValueError):
-            raise
-        reason = str(reasons.last or error)
-        if "sasl_mechanism" in brokers.options and "disconnected" in reason:
-            # The client often loses the broker's answer to a wrong password, as the broker then hangs up.
-            reason += "; are user and password right?"
-        raise LogFault(f"kafka at {servers}: {reason}") from error
-    finally:
-        log.removeHandler(reasons)
+        raise
 
 
 @contextmanager
@@ -83,10 +103,11 @@ def kafka_faults(place: str) -> Iterator[None]:
     """Say Kafka's errors as ours. Raises: LogFenced, LogFault."""
     try:
         yield
-    except (ProducerFencedError, InvalidProducerEpochError) as error:
-        fault = "another writer took over, or a transaction stood open for too long"
-        raise LogFenced(f"{place}: {fault}") from error
     except KafkaError as error:
+        # What is done behind the failure of something else names that as an argument.
+        if any(isinstance(cause, ProducerFencedError | InvalidProducerEpochError) for cause in (error, *error.args)):
+            fault = "another writer took over, or a transaction stood open for too long"
+            raise LogFenced(f"{place}: {fault}") from error
         raise LogFault(f"{place}: {error}") from error
 
 

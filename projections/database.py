@@ -42,7 +42,7 @@ _HAS_REVISION = {
 }
 _MEND = {
     "sqlite": "`omnisync run --once` brings them up and folds the logs again",
-    "postgresql": "`omnisync run --only project`, as their owner, brings them up and folds the logs again",
+    "postgresql": "`omnisync run --only project` brings them up and folds the logs again",
 }
 _ALONE = text("SELECT pg_advisory_xact_lock(hashtext('omnisync migrate'))")
 
@@ -164,11 +164,17 @@ def close_to_one_file(path: Path) -> None:
 
 
 def migrate(engine: Engine, scripts: Path) -> None:
-    """Bring a database to the newest schema revision (Alembic, forward only); on PostgreSQL make its schema too."""
+    """Bring a database to the newest schema revision (Alembic, forward only); on PostgreSQL make its schema too.
+
+    Raises: SchemaOutdated where its tables are of a newer revision than this code knows.
+    """
     dialect = engine.dialect.name
     with engine.connect() as connection:
-        if _find_revision(connection.connection.cursor(), dialect) == REVISION:
-            return
+        found = _find_revision(connection.connection.cursor(), dialect)
+    if found == REVISION:
+        return
+    if found is not None and found > REVISION:
+        raise _outdated(found, dialect)
     # Loaded where tables must change, and by no command besides: it takes longer than most of them.
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
@@ -189,10 +195,14 @@ def _check_revision(cursor: Any, dialect: str) -> None:
     found = _find_revision(cursor, dialect)
     # Not made by `migrate`, or damaged: whoever reads finds out.
     if found != REVISION and (found is not None or dialect == "postgresql"):
-        raise SchemaOutdated(
-            f"the projections have tables of revision {found or 'none'}, this program reads {REVISION}; "
-            + _MEND[dialect]
-        )
+        raise _outdated(found, dialect)
+
+
+def _outdated(found: str | None, dialect: str) -> SchemaOutdated:
+    fix = "a newer program made them: use that one" if found is not None and found > REVISION else _MEND[dialect]
+    return SchemaOutdated(
+        f"the projections have tables of revision {found or 'none'}, this program reads {REVISION}; {fix}"
+    )
 
 
 def _find_revision(cursor: Any, dialect: str) -> str | None:

@@ -76,3 +76,19 @@ def test_a_command_logs_as_it_is_told(tmp_path: Path, how: str) -> None:
     (line,) = result.stderr.splitlines()
     assert json.loads(line)["log"] == "facts/0"
     assert json.loads(line)["bytes"] == 11
+
+
+def test_the_clients_errors_are_heard_by_who_listens_and_not_told(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs("text", "info")
+    heard: list[logging.LogRecord] = []
+    listener = logging.Handler()
+    listener.emit = heard.append  # type: ignore[method-assign, assignment]
+    client = logging.getLogger("kafka.net.transport")
+    client.addHandler(listener)
+
+    client.error("connection lost")
+    client.critical("at an end")
+
+    client.removeHandler(listener)
+    assert [record.getMessage() for record in heard] == ["connection lost", "at an end"]
+    assert capsys.readouterr().err == "at an end\n"

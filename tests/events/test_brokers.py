@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kafka.errors import InvalidProducerEpochError, KafkaError, ProducerFencedError
 
 from dev.kafka import KafkaCluster
-from events.brokers import connect
+from events.brokers import connect, kafka_faults
 from events.kafka import Brokers, KafkaLog, KafkaWriter
 from events.log import LogFault, LogFenced
 from events.partition import Partition
@@ -76,6 +77,22 @@ def hang_up(server: socket.socket) -> None:
     with suppress(OSError):
         while True:
             server.accept()[0].close()
+
+
+@pytest.mark.slow
+def test_a_broker_that_takes_connections_and_does_not_answer_is_passed_over(kafka: tuple[str, ...]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute, pytest.raises(LogFault, match="there is no such topic"):
+        KafkaLog(Brokers((f"127.0.0.1:{mute.getsockname()[1]}", *kafka)), "nothing", 0, "facts")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ProducerFencedError(), InvalidProducerEpochError(), KafkaError("Cannot perform send", ProducerFencedError())],
+    ids=str,
+)
+def test_whatever_a_fenced_writer_does_next_says_so(error: KafkaError) -> None:
+    with pytest.raises(LogFenced, match=r"^w: another writer took over"), kafka_faults("w"):
+        raise error
 
 
 @pytest.mark.slow

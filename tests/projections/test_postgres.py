@@ -49,13 +49,23 @@ def test_processes_that_migrate_at_once_do_it_once(database: str) -> None:
 
 
 def test_reader_is_told_what_to_do_where_there_are_no_tables_or_other_ones(database: str, opened: Opened) -> None:
-    with pytest.raises(SchemaOutdated, match=f"revision none, this program reads {REVISION}; `omnisync run"):
+    with pytest.raises(SchemaOutdated, match=f"revision none, this program reads {REVISION}; `omnisync run --only p"):
         open_postgres(database, writable=False, schema="elsewhere").connect()
     with opened(writable=True).begin() as connection:
         connection.execute(text("update alembic_version set version_num = '0003'"))
 
     with pytest.raises(SchemaOutdated, match="revision 0003"):
         opened().connect()
+
+
+def test_tables_of_a_newer_program_are_left_alone(database: str, opened: Opened) -> None:
+    engine = opened(writable=True)
+    with engine.begin() as connection:
+        connection.execute(text("update alembic_version set version_num = '9999'"))
+
+    for use in (lambda: migrate(engine, MIGRATIONS), lambda: opened().connect()):
+        with pytest.raises(SchemaOutdated, match=r"revision 9999, .* a newer program made them"):
+            use()
 
 
 def test_database_that_cannot_be_reached_is_one_clear_fault(database: str) -> None:
