@@ -63,7 +63,7 @@ def connect(client: Callable[..., Any], brokers: Brokers, topic: str | None = No
     finally:
         log.removeHandler(reasons)
     reason = str(reasons.last or fault)
-    if "sasl_mechanism" in brokers.options and "disconnected" in reason:
+    if "sasl_mechanism" in brokers.options and any(how in reason for how in ("disconnected", "reset by peer")):
         # The client often loses the broker's answer to a wrong password, as the broker then hangs up.
         reason += "; are user and password right?"
     raise LogFault(f"kafka at {servers}: {reason}") from fault

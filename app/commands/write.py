@@ -28,6 +28,8 @@ PRESETS = Path(__file__).resolve().parents[2] / "ledger" / "presets"
 # How long `run` waits before it looks again: when there was nothing to do, and when there was something.
 IDLE_SECONDS = 0.2
 BUSY_SECONDS = 0.02
+# In a cluster others wait for what is decided, over the network.
+CLUSTER_SECONDS = 0.01
 # History and jobs follow the balances while idle. Where one process has both stages they are never behind by more
 # decisions than these; where projecting is a process of its own, they wait until there is nothing else to do.
 BEHIND_MAX = 50_000
@@ -251,7 +253,7 @@ def _run_cluster(books: AnyBooks, once: bool, only: str | None, from_start: bool
                 decided, _ = _run_shown(stages, history=False)
                 if not once:
                     say("settling; stop with Ctrl-C")
-                    decided += _follow(stages, stopping, behind=0)[0]
+                    decided += _follow(stages, stopping, 0, CLUSTER_SECONDS)[0]
             told["decided"] = decided
         if only != SETTLE:
             if not once:
@@ -296,7 +298,7 @@ def _run_shown(stages: Stages, *, history: bool) -> tuple[int, int]:
         return stages.run(settled, projected, history=history)
 
 
-def _follow(stages: Stages, stopping: Stopping, behind: int) -> tuple[int, int]:
+def _follow(stages: Stages, stopping: Stopping, behind: int, idle_seconds: float = IDLE_SECONDS) -> tuple[int, int]:
     """Settle and project until asked to stop, and once more then; return how many decisions were taken and folded."""
     decided = folded = 0
     alone = stages.settling is None
@@ -314,7 +316,7 @@ def _follow(stages: Stages, stopping: Stopping, behind: int) -> tuple[int, int]:
         if idle or (behind >= BEHIND_MAX and not alone):
             stages.catch_up()
             behind = 0
-        stopping.wait(BUSY_SECONDS if found or sealed else IDLE_SECONDS)
+        stopping.wait(min(BUSY_SECONDS, idle_seconds) if found or sealed else idle_seconds)
     if not alone:
         stages.catch_up()
     return decided, folded
