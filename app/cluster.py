@@ -19,7 +19,7 @@ from app.anybooks import AnyBooks, BooksExist, BooksMissing, declare_genesis
 from app.books import Books
 from app.clock import now
 from app.copying import copy_logs
-from app.settings import KafkaSettings, Settings
+from app.settings import KafkaSettings, PostgresSettings, Settings, SettingsInvalid
 from app.stages import SETTLE, Progress, Settling, Stages
 from app.stopping import Stopping
 from events.codec import encode
@@ -56,16 +56,15 @@ class ClusterBooks(AnyBooks):
     """The books that some settings name."""
 
     def __init__(self, settings: Settings) -> None:
-        """Take settings with `kafka` and `postgres`; nothing is opened yet."""
+        """Take settings with `kafka`, and `postgres` for who asks or projects; nothing is opened yet."""
         assert settings.kafka is not None
-        assert settings.postgres is not None
         kafka = settings.kafka
         self.brokers = brokers_of(kafka)
         self._prefix = kafka.prefix
         self.topics = Topics(*(f"{kafka.prefix}.{name}" for name in Topics._fields))
         self.place = f"{kafka.prefix} at {','.join(kafka.servers)}"
         self._replication = kafka.replication
-        self._url, self._roles = settings.postgres.url, settings.postgres.roles
+        self._postgres = settings.postgres
         self._cache = settings.cache
         self._lanes = 0
 
@@ -151,7 +150,7 @@ class ClusterBooks(AnyBooks):
     def _prepare(self, lanes: int) -> None:
         """Create topics and tables where they are missing."""
         engine = self.engine(writable=True)
-        if self._roles:
+        if self._database().roles:
             grant_roles(engine)
         engine.dispose()
         both = dict.fromkeys((self.topics.facts, self.topics.ledger), lanes + 1)
@@ -232,12 +231,17 @@ class ClusterBooks(AnyBooks):
             engine.dispose()
 
     def is_projected(self) -> bool:
-        """Tell that there are tables: there are no books without."""
-        return True
+        """Tell whether we know of the tables: there are no books without."""
+        return self._postgres is not None
+
+    def _database(self) -> PostgresSettings:
+        if self._postgres is None:
+            raise SettingsInvalid("postgres.url: is missing; docs/configuration.md lists all keys")
+        return self._postgres
 
     def engine(self, *, writable: bool = False) -> Engine:
-        """Open the projections. Raises: SchemaOutdated, DatabaseUnreachable."""
-        engine = open_postgres(self._url.get_secret_value(), writable=writable)
+        """Open the projections. Raises: SettingsInvalid, SchemaOutdated, DatabaseUnreachable."""
+        engine = open_postgres(self._database().url.get_secret_value(), writable=writable)
         if writable:
             migrate(engine, MIGRATIONS)
         return engine
@@ -250,7 +254,7 @@ class ClusterBooks(AnyBooks):
         with ExitStack() as stack:
             ledgers = [stack.enter_context(closing(log)) for log in self.ledgers()]
             facts = stack.enter_context(closing(self.facts(HUB_PARTITION)))
-            rebuild_beside(self._url.get_secret_value(), MIGRATIONS, facts, ledgers, on_record=on_record)
+            rebuild_beside(self._database().url.get_secret_value(), MIGRATIONS, facts, ledgers, on_record=on_record)
 
 
 def _chunks(messages: Iterable[Message]) -> Iterator[list[Line]]:

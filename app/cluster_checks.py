@@ -44,6 +44,9 @@ def _check_brokers(books: ClusterBooks) -> Iterator[Told]:
 
 
 def _check_database(books: ClusterBooks) -> Iterator[Told]:
+    if not books.is_projected():
+        yield Told("database", NOTE, "the settings name none", "[postgres] for who asks or projects")
+        return
     engine = books.engine()
     try:
         with engine.connect():

@@ -48,7 +48,7 @@ def cluster_option(command: Any) -> Any:
     def give(context: click.Context, *arguments: Any, **options: Any) -> Any:
         settings = settings_of(context)
         if not settings.has_cluster():
-            raise click.UsageError("say where the cluster is: --config FILE with [kafka] and [postgres]")
+            raise click.UsageError("say where the cluster is: --config FILE with [kafka]")
         return context.invoke(command, *arguments, books=_cluster(settings), **options)
 
     return config_option(click.pass_context(update_wrapper(give, command)))

@@ -134,7 +134,7 @@ class LogSettings(_Section):
 
 
 class Settings(_Section):
-    """All of it. Without `kafka` and `postgres` the books are embedded ones."""
+    """All of it. Without `kafka` the books are embedded ones."""
 
     data: Path | None = Field(default=None, description="Folder of the embedded books (the option `--data` wins).")
     cache: Path | None = Field(
@@ -149,8 +149,8 @@ class Settings(_Section):
     log: LogSettings = LogSettings()
 
     def has_cluster(self) -> bool:
-        """Tell whether the books are a cluster's."""
-        return self.kafka is not None and self.postgres is not None
+        """Tell whether the books are a cluster's. Who ingests or settles needs no database."""
+        return self.kafka is not None
 
 
 class Key(NamedTuple):
