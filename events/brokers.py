@@ -7,7 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kafka import KafkaConsumer
-from kafka.errors import InvalidProducerEpochError, KafkaError, KafkaTimeoutError, ProducerFencedError
+from kafka.errors import (
+    InvalidProducerEpochError,
+    KafkaError,
+    KafkaTimeoutError,
+    ProducerFencedError,
+    RequestTimedOutError,
+)
 from kafka.net.compat import KafkaNetClient
 
 from events.log import LogFault, LogFenced
@@ -55,7 +61,10 @@ def connect(client: Callable[..., Any], brokers: Brokers, topic: str | None = No
                 return found
     finally:
         log.removeHandler(reasons)
-    raise LogFault(f"kafka at {servers}: {reasons.last or fault}") from fault
+    reason = str(reasons.last or fault)
+    if "disconnected" in reason and str(brokers.options.get("security_protocol")).startswith("SASL"):
+        reason += "; brokers hang up where user and password are not right"
+    raise LogFault(f"kafka at {servers}: {reason}") from fault
 
 
 def _open(
@@ -112,5 +121,7 @@ class _Reasons(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Look for an exception among what was logged."""
         for said in record.args or ():
-            if isinstance(said, Exception) and not isinstance(said, KafkaTimeoutError):
+            # What was tried last had perhaps no time left.
+            late = KafkaTimeoutError if self.last is None else (KafkaTimeoutError, RequestTimedOutError)
+            if isinstance(said, Exception) and not isinstance(said, late):
                 self.last = said
