@@ -82,7 +82,7 @@ def test_the_clients_errors_are_heard_by_who_listens_and_not_told(capsys: pytest
     configure_logs("text", "info")
     heard: list[logging.LogRecord] = []
     listener = logging.Handler()
-    listener.emit = heard.append  # type: ignore[method-assign]
+    listener.emit = heard.append  # type: ignore[assignment, method-assign]
     client = logging.getLogger("kafka.net.transport")
     client.addHandler(listener)
 
