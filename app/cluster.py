@@ -216,12 +216,13 @@ class ClusterBooks(AnyBooks):
     def project(self, stopping: Stopping, *, once: bool = False) -> Mapping[str, int]:
         """Be one of the workers that project, until asked to stop, or up to what is there now.
 
-        Return how far the tables are then. Raises: LogFault, DatabaseUnreachable, SchemaOutdated,
+        Return how far the tables are then. Raises: BooksMissing, LogFault, DatabaseUnreachable, SchemaOutdated,
         LedgerInvariantBroken.
         """
         from projections.worker import run_worker
 
         self._check_topics()
+        self.parameters()
         engine = self.engine(writable=True)
         try:
             run_worker(self.brokers, engine, self._prefix, self.count_lanes(), lambda: stopping.asked, once=once)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from typing import Any, NamedTuple
 
-from kafka import KafkaAdminClient
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import NoError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 
@@ -19,6 +19,7 @@ __all__ = [
     "MESSAGE_BYTES_MAX",
     "Difference",
     "TopicsDiffer",
+    "check_group",
     "check_topics",
     "count_partitions",
     "create_topics",
@@ -139,3 +140,20 @@ def count_partitions(brokers: Brokers, topic: str) -> int | None:
     with closing(connect(KafkaAdminClient, brokers)) as admin, kafka_faults(topic):
         partitions = _describe(admin, [topic]).get(topic)
     return None if partitions is None else len(partitions)
+
+
+def check_group(brokers: Brokers, group: str, topic: str) -> None:
+    """Refuse a group that this user may not know, since whoever may not join waits without a word. Raises: LogFault."""
+    consumer = connect(
+        KafkaConsumer,
+        brokers,
+        group_id=group,
+        enable_auto_commit=False,
+        allow_auto_create_topics=False,
+        metrics_enabled=False,
+    )
+    try:
+        with kafka_faults(group):
+            consumer.committed(TopicPartition(topic, 0))
+    finally:
+        consumer.close(timeout_ms=1_000)

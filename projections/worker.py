@@ -20,6 +20,7 @@ from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from events.kafka import Brokers, KafkaLog
 from events.log import LogDamaged, LogFault
 from events.record import Record, RecordMalformed, unpack
+from events.topics import check_group
 from ledger.errors import LedgerInvariantBroken
 from projections import tables
 from projections.batch import read_records
@@ -158,6 +159,7 @@ def run_worker(
         with engine.connect() as connection:
             _read_positions(connection)
         folding.reader(_FACTS)
+        check_group(brokers, f"{prefix}.project", f"{prefix}.ledger")
         ends = folding.ends() if once else None
         asyncio.run(_serve(folding, brokers, engine, prefix, stopping, ends))
     finally:
@@ -182,9 +184,11 @@ async def _serve(
             if ends is not None and await asyncio.to_thread(_has_reached, engine, ends, folding.faults):
                 break
             await asyncio.sleep(WATCH_S)
+        # What is cancelled as it stops is no crash.
+        crashed = app.crashed
     finally:
         await app.stop()
-    if app.crashed:
+    if crashed:
         raise app.crash_reason
 
 

@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 from hypothesis import settings
 
+from tests.cluster.tally import FAULTS, fault_lines
 from tests.faults.moments import AFTER, MOMENTS, WHERE
 from tests.servers import begin_servers, database, end_servers, kafka, postgres, server_folder, topic_prefix
 
@@ -47,12 +48,20 @@ def kills(request: pytest.FixtureRequest) -> int | None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print where random kills fell; with several workers it arrives with the tests' reports."""
-    fell: Counter[str] = Counter()
-    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
-        for name, counts in report.user_properties:
-            if name == WHERE:
-                fell.update(counts)
+    """Print what tests of faults have told; with several workers it arrives with the tests' reports."""
+    reports = terminalreporter.getreports("passed") + terminalreporter.getreports("failed")
+    told = [property for report in reports for property in report.user_properties]
+    _print_kills(terminalreporter, [value for name, value in told if name == WHERE])
+    faults = [value for name, value in told if name == FAULTS]
+    if faults:
+        terminalreporter.section(FAULTS)
+        for line in fault_lines(faults):
+            terminalreporter.write_line(line)
+
+
+def _print_kills(terminalreporter: pytest.TerminalReporter, told: list[dict[str, int]]) -> None:
+    """Print where random kills fell."""
+    fell = sum(map(Counter, told), Counter[str]())
     late = fell.pop(AFTER, 0)
     if fell:
         terminalreporter.section(f"{fell.total()} random kills: {WHERE}")

@@ -19,7 +19,17 @@ from dev.kafka import KafkaCluster
 from dev.postgres import Postgres, create_database, drop_database
 from dev.process import stop_all
 
-__all__ = ["begin_servers", "database", "end_servers", "kafka", "postgres", "server_folder", "topic_prefix"]
+__all__ = [
+    "begin_servers",
+    "database",
+    "end_servers",
+    "kafka",
+    "make_folder",
+    "postgres",
+    "remove_folder",
+    "server_folder",
+    "topic_prefix",
+]
 
 FOLDER = "TEST_FOLDER"
 

@@ -42,12 +42,20 @@ class Deployment:
         return start(*arguments, "--config", self.config, kill_at=kill_at)
 
 
-def deploy(folder: Path, servers: tuple[str, ...], prefix: str, database: str, *, cache: bool = True) -> Deployment:
+def deploy(
+    folder: Path,
+    servers: tuple[str, ...],
+    prefix: str,
+    database: str,
+    *,
+    cache: bool = True,
+    replication: int = 1,
+) -> Deployment:
     """Write the settings of a cluster."""
     config = folder / f"{prefix}.toml"
     config.write_text(
         (f'cache = "{folder / "cache"}"\n' if cache else "")
-        + f'[kafka]\nservers = {json.dumps(servers)}\nprefix = "{prefix}"\nreplication = 1\n'
+        + f'[kafka]\nservers = {json.dumps(servers)}\nprefix = "{prefix}"\nreplication = {replication}\n'
         + f'[postgres]\nurl = "{database}"\n',
         "utf-8",
     )

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -48,6 +49,13 @@ class Started:
     def kill(self) -> None:
         """Send SIGKILL; it has no say in it."""
         os.kill(self.pid, signal.SIGKILL)
+
+    def abandon(self) -> None:
+        """End it now, unless its end was waited for."""
+        with suppress(ChildProcessError):
+            if not self.has_ended():
+                self.kill()
+            self.end()
 
     def end(self) -> Ended:
         """Wait for its end."""
@@ -90,7 +98,7 @@ def _be_the_command(arguments: list[str], kill_at: str | None, files: tuple[int 
         os.dup2(os.open(os.devnull, os.O_RDONLY) if stdin is None else stdin, 0)
         os.dup2(out, 1)
         os.dup2(err, 2)
-        sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115
+        sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w", 1)  # noqa: SIM115
         os.environ.pop("OMNISYNC_KILL_AT", None)
         if kill_at is not None:
             os.environ["OMNISYNC_KILL_AT"] = kill_at
