@@ -217,7 +217,8 @@ def test_the_settling_process_dies_or_is_replaced(tell: Tell) -> None:
         def replace() -> None:
             first = load.processes.pop("settle")
             load.begin("settle")
-            load.feed()
+            # It learns of the other when it commits, so there must be something to decide.
+            load.feed(4)
             load.wait_until(first.has_ended)
             ended = first.end()
             assert ended.status == 1
