@@ -190,8 +190,8 @@ class Projector:
         folded = 0
         for log in self._ledgers.values():
             self._fit_rows(log.name)
-            name = history_of(log.name)
-            end = self._position(log.name) if ends is None else ends.get(name, 0)
+            name, head = history_of(log.name), self._position(log.name)
+            end = head if ends is None else min(head, ends.get(name, 0))
             for batch in read_batches(log, self._position(name), end):
                 self._write_history(batch)
                 folded += _finish(batch, on_record)
