@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 
 from sqlalchemy import Engine
 
@@ -66,11 +66,12 @@ class AnyBooks(ABC):
 
     def parameters(self) -> Parameters:
         """Read the parameter set out of the genesis. Raises: BooksMissing, LogFault."""
-        for record in self.facts(HUB_PARTITION).read(0):
-            for line in record.lines:
-                event = decode(line)
-                if isinstance(event, GenesisDeclared):
-                    return parameters_from_json(event.data.parameters)
+        with closing(self.facts(HUB_PARTITION)) as facts:
+            for record in facts.read(0):
+                for line in record.lines:
+                    event = decode(line)
+                    if isinstance(event, GenesisDeclared):
+                        return parameters_from_json(event.data.parameters)
         raise BooksMissing(f"no books in {self.place}; create them with `omnisync init --preset omnisync`")
 
     @abstractmethod

@@ -9,7 +9,7 @@ from threading import Event
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
-from kafka.errors import CorruptRecordError, OffsetOutOfRangeError
+from kafka.errors import CorruptRecordError, KafkaTimeoutError, OffsetOutOfRangeError
 
 from events.brokers import Brokers, connect, kafka_faults
 from events.log import LogFault
@@ -20,6 +20,9 @@ __all__ = ["MessageLost", "Partition"]
 FETCH_BYTES = 2 * 1024 * 1024
 MESSAGES_MAX = 500
 POLL_MS = 100
+# So long a broker may take to answer; and so often it is asked where a log ends.
+REQUEST_MS_MAX = 5_000
+END_TRIES = 6
 # With POLL_MS: 10 seconds without anything, though there is something, is a stall.
 POLLS_MAX = 100
 # A transaction that has ended is marked so in some milliseconds; this many looks are 5 seconds.
@@ -50,6 +53,7 @@ class Partition:
             enable_auto_commit=False,
             auto_offset_reset="none",
             allow_auto_create_topics=False,
+            request_timeout_ms=REQUEST_MS_MAX,
             max_poll_records=MESSAGES_MAX,
             max_partition_fetch_bytes=FETCH_BYTES,
             # Nothing is waited for at the end; a fetch ahead that finds nothing must not hold up the next seek.
@@ -68,7 +72,14 @@ class Partition:
     def end(self) -> int:
         """Return the last stable offset: all before it is committed or aborted. Raises: LogFault."""
         with kafka_faults(self.name):
-            return int(self._consumer.end_offsets([self._partition])[self._partition])
+            for left in reversed(range(END_TRIES)):
+                try:
+                    return int(self._consumer.end_offsets([self._partition])[self._partition])
+                except KafkaTimeoutError:
+                    # A broker that stands still answers nobody; behind this another one leads.
+                    if not left:
+                        raise
+        raise AssertionError("the last try returns or raises")
 
     def begin(self) -> int:
         """Return the first offset that is kept. Raises: LogFault."""

@@ -129,7 +129,11 @@ class _Consumer(driver.Consumer):  # type: ignore[misc]
     async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
         """Tell the group how far partitions are folded."""
         offsets, self._folded = self._folded, {}
-        return bool(offsets) and bool(await self._commit(offsets))
+        try:
+            return bool(offsets) and bool(await self._commit(offsets))
+        except RuntimeError:
+            # The client's loop is closed, as a worker stops: only tools look at these.
+            return False
 
     async def on_partitions_revoked(self, revoked: set[Any]) -> None:
         """Let go of all partitions, behind the batch that is being folded: each assignment names all again."""

@@ -1,6 +1,7 @@
 """A cluster's backup is a folder of embedded books: checked as such, gone on with, moved into new topics."""
 
 import json
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,13 @@ from tests.faults.scenes import write_facts
 from tests.networks import build_network
 
 pytestmark = pytest.mark.slow
+
+
+def ends_of(deployment: Deployment) -> dict[str, int]:
+    """Return how far each ledger log is."""
+    with ExitStack() as stack:
+        logs = [stack.enter_context(closing(log)) for log in deployment.books().ledgers()]
+        return {log.name: log.end() for log in logs}
 
 
 def test_kept_in_two_pieces_restored_and_moved_into_new_topics(
@@ -39,9 +47,7 @@ def test_kept_in_two_pieces_restored_and_moved_into_new_topics(
     moved = deploy(tmp_path / "R", kafka, f"{deployment.prefix}-again", database)
     moved.do("migrate", restored)
     assert moved.books().parameters() == world.parameters
-    assert {log.name: log.end() for log in moved.books().ledgers()} == {
-        log.name: log.end() for log in deployment.books().ledgers()
-    }
+    assert ends_of(moved) == ends_of(deployment)
 
 
 def test_other_books_are_not_kept_over_those_that_are(
