@@ -126,7 +126,7 @@ def test_topics_that_would_forget(books: Deployment, kafka: tuple[str, ...]) -> 
     with closing(KafkaAdminClient(bootstrap_servers=list(kafka))) as admin:
         admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, ledger, {"retention.ms": "60000"})])
 
-    for line in refusals(books, *STAGES):
+    for line in refusals(books, SETTLE, PROJECT):
         assert line == (
             f"omnisync: {ledger}: retention.ms is 60000, must be -1; alter the topic's config: retention.ms=-1"
         )
@@ -138,7 +138,7 @@ def test_another_count_of_partitions(books: Deployment, kafka: tuple[str, ...]) 
         admin.create_partitions({f"{books.prefix}.ledger": 3})
     before = ends(kafka, books.prefix)
 
-    for line in refusals(books, *STAGES):
+    for line in refusals(books, SETTLE, PROJECT):
         assert line == (
             f"omnisync: {books.prefix}.ledger: partitions is 3, must be 2; "
             "a count of lanes is for good: go back to the old one, or begin new books under another prefix"
