@@ -101,8 +101,8 @@ class ClusterBooks(AnyBooks):
         """Assert that the topics are as they were made: nothing of them is ever removed. Raises: TopicsDiffer."""
         self._check_topics(self.topics.facts, self.topics.ledger)
 
-    def _check_topics(self, *topics: str) -> None:
-        check_topics(self.brokers, dict.fromkeys(topics, self.count_lanes() + 1), self._replication)
+    def _check_topics(self, topic: str, *more: str) -> None:
+        check_topics(self.brokers, dict.fromkeys((topic, *more), self.count_lanes() + 1), self._replication)
 
     def committed(self, ledgers: Sequence[Log]) -> Mapping[str, int]:
         """Read it out of the logs: all that is there is committed, and each record says what it rests on."""
@@ -221,7 +221,7 @@ class ClusterBooks(AnyBooks):
         """
         from projections.worker import run_worker
 
-        self._check_topics()
+        self.check_ends()
         self.parameters()
         engine = self.engine(writable=True)
         try:
