@@ -6,7 +6,7 @@ from sqlalchemy.exc import DatabaseError
 
 from app.anybooks import BooksMissing
 from app.cluster import ClusterBooks
-from app.doctor import FAULT, NOTE, OK, Told
+from app.doctor import FAULT, NOTE, OK, Told, tell_lags
 from app.standing import Surveyor
 from events.log import LogDamaged, LogFault
 from events.topics import TopicsDiffer
@@ -14,7 +14,7 @@ from projections.database import REVISION, DatabaseUnreachable, SchemaOutdated
 
 __all__ = ["check_cluster"]
 
-_FOLLOWS = {"settled": "`omnisync run --only settle`, unless it runs", "head": "", "history": ""}
+_SETTLER = "`omnisync run --only settle`, unless it runs"
 _WORKERS = "`omnisync run --only project`, unless as many workers run as are wanted"
 
 
@@ -69,11 +69,4 @@ def _check_stages(books: ClusterBooks) -> Iterator[Told]:
         yield Told("database", FAULT, f"the projections cannot be read: {error.orig}", "`omnisync rebuild`")
         return
     yield Told("projections", OK, f"network time {survey.network_time or 'none yet'}")
-    for standing in survey.logs:
-        for stage, lag in standing.lags():
-            if lag < 0 and stage != "settled":
-                found = f"{standing.log}: {stage} stands {-lag} leaves before what it is made from"
-                yield Told("projections", FAULT, found, "`omnisync rebuild`")
-            elif lag > 0:
-                found = f"{standing.log}: {stage} lacks {lag} leaves"
-                yield Told("lag", NOTE, found, _FOLLOWS[stage] or _WORKERS)
+    yield from tell_lags(survey, lambda stage: _SETTLER if stage == "settled" else _WORKERS)

@@ -16,14 +16,14 @@ from app.books import Books, BooksMissing
 from app.clock import now
 from app.locks import find_holder
 from app.settings import Settings
-from app.standing import Surveyor
+from app.standing import Survey, Surveyor
 from app.synced import read_synced
 from events.filelog import FileLog
 from events.log import LogDamaged, LogFault
 from events.native import load
 from projections.database import REVISION, SchemaOutdated
 
-__all__ = ["CHECKS", "FAULT", "FREE_BYTES_MIN", "NOTE", "OK", "Site", "Told", "check_space", "examine"]
+__all__ = ["CHECKS", "FAULT", "FREE_BYTES_MIN", "NOTE", "OK", "Site", "Told", "check_space", "examine", "tell_lags"]
 
 OK, NOTE, FAULT = "ok", "note", "fault"
 # Below this a day of a busy network may not fit.
@@ -152,13 +152,18 @@ def _check_projections(site: Site) -> Iterator[Told]:
         yield Told("projections", FAULT, f"they cannot be read: {error.orig}", "`omnisync rebuild`")
         return
     yield Told("projections", OK, f"revision {REVISION}, network time {survey.network_time or 'none yet'}")
+    yield from tell_lags(survey, lambda _stage: "`omnisync run`, unless it runs")
+
+
+def tell_lags(survey: Survey, follow: Callable[[str], str]) -> Iterator[Told]:
+    """Tell of each stage that lacks something, or holds too much; `follow` says what brings a stage on."""
     for standing in survey.logs:
         for stage, lag in standing.lags():
             if lag < 0 and stage != "settled":
                 told = f"{standing.log}: {stage} stands {-lag} leaves before what it is made from"
                 yield Told("projections", FAULT, told, "`omnisync rebuild`")
             elif lag > 0:
-                yield Told("lag", NOTE, f"{standing.log}: {stage} lacks {lag} leaves", "`omnisync run`, unless it runs")
+                yield Told("lag", NOTE, f"{standing.log}: {stage} lacks {lag} leaves", follow(stage))
 
 
 def _check_segments(site: Site) -> Iterator[Told]:
