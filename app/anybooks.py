@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
+from typing import Self
 
 from sqlalchemy import Engine
 
@@ -30,9 +31,24 @@ class BooksExist(Exception):
 
 
 class AnyBooks(ABC):
-    """Books: logs of facts, logs of decisions, and the tables that follow them. Nothing is held open between calls."""
+    """Books: logs of facts, logs of decisions, and the tables that follow them.
+
+    What is opened to be read, logs and engines, is closed with the books: `with books: …`.
+    """
 
     place: str
+
+    def __enter__(self) -> Self:
+        """Return the books."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close what was opened to be read; the books can be used again."""
 
     # --- logs, to be read ---
 

@@ -76,7 +76,8 @@ def examine(site: Site) -> Iterator[Told]:
         from app.cluster import ClusterBooks
         from app.cluster_checks import check_cluster
 
-        yield from check_cluster(ClusterBooks(site.settings))
+        with ClusterBooks(site.settings) as books:
+            yield from check_cluster(books)
     found = list(_check_books(site))
     yield from found
     if any(told.level == FAULT for told in found):
