@@ -98,6 +98,10 @@ class AnyBooks(ABC):
     def past(self) -> Past | None:
         """Open the sealed segments of all ledger logs; None where none are kept, and all history has rows."""
 
+    @abstractmethod
+    def free_bytes(self) -> int | None:
+        """Return how much space is left where the logs are kept; None where that is others' to tell."""
+
     # --- what is done with them ---
 
     @abstractmethod

@@ -124,6 +124,9 @@ class ClusterBooks(AnyBooks):
     def past(self) -> None:
         """Seal nothing: history has all rows."""
 
+    def free_bytes(self) -> None:
+        """Tell nothing: the servers' disks are their own."""
+
     # --- writing ---
 
     def create(self, parameters: Parameters, lanes: int = 1) -> str:
