@@ -9,8 +9,8 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +189,8 @@ class Load:
 
     def committed(self) -> dict[str, int]:
         """Return where each ledger log ends. Raises: LogFault."""
-        return {log.name: log.end() for log in _opened(self.deployment.books().ledgers())}
+        with self.deployment.books() as books:
+            return {log.name: log.end() for log in books.ledgers()}
 
     def shown(self) -> Mapping[str, int]:
         """Return the checkpoints. Raises: DatabaseError, DatabaseUnreachable."""
@@ -238,7 +239,8 @@ class Load:
     def tally(self, embedded: Books, runs: Mapping[str, Sequence[bytes]]) -> dict[str, Tally]:
         """Tell what became of the facts in the lines that were told during each run."""
         wanted = {log.name: facts_in(log) for log in embedded.partitions()}
-        found = {log.name: facts_in(log) for log in _opened(self.deployment.books().partitions())}
+        with self.deployment.books() as books:
+            found = {log.name: facts_in(log) for log in books.partitions()}
         return {name: _tally(lines, wanted, found) for name, lines in runs.items()}
 
     def compare(self, embedded: Books) -> None:
@@ -274,12 +276,6 @@ def _no_fault(true: Callable[[], bool]) -> Callable[[], bool]:
             return False
 
     return tried
-
-
-def _opened(logs: Sequence[Any]) -> Iterator[Any]:
-    for log in logs:
-        with closing(log):
-            yield log
 
 
 def _count_lines(process: Started) -> int:

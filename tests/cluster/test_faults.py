@@ -100,7 +100,8 @@ class Story:
         """Put into each ledger log what would follow its last record, and take it back."""
         prefix = self.load.deployment.prefix
         servers = list(self.servers.kafka.servers)
-        hub, *lanes = [pack(_following(log)) for log in self.load.deployment.books().ledgers()]
+        with self.load.deployment.books() as books:
+            hub, *lanes = [pack(_following(log)) for log in books.ledgers()]
         with KafkaProducer(bootstrap_servers=servers, transactional_id=f"{prefix}.foreign") as producer:
             producer.init_transactions()
             producer.begin_transaction()
@@ -318,7 +319,8 @@ def test_a_foreign_message_stops_its_lane_and_nothing_else(servers: Servers, tmp
     load, deployment = story.load, story.load.deployment
 
     def ends() -> dict[str, int]:
-        return {log.name: log.end() for log in (deployment.books().lane(1), deployment.books().hub())}
+        with deployment.books() as books:
+            return {log.name: log.end() for log in (books.lane(1), books.hub())}
 
     def stands_still(role: str) -> bool:
         return "lane-0 stands still" in load.talk(role)
