@@ -9,6 +9,7 @@ import ctypes
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from hashlib import sha256
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -114,46 +115,37 @@ def extend_frontier(frontier: list[bytes], size: int, leaves: Digests) -> list[b
     return [nodes[i].tobytes() for i in range((size + len(leaves)).bit_count())]
 
 
-class _Part(ctypes.Structure):
-    """`part` of `native.c`."""
-
-    _fields_ = (
-        ("kind", ctypes.c_int64),
-        ("base", ctypes.c_void_p),
-        ("starts", ctypes.c_void_p),
-        ("ends", ctypes.c_void_p),
-        ("step", ctypes.c_int64),
-    )
-
-
-def _prepare(parts: Sequence[Part]) -> tuple[Any, list[Any]]:
-    """Return the parts as C takes them, and what they point into."""
-    prepared = (_Part * len(parts))()
-    kept: list[Any] = []
-    for one, part in zip(prepared, parts, strict=True):
+def _prepare(parts: Sequence[Part]) -> tuple[ctypes.c_void_p, list[Any]]:
+    """Return the parts as C takes them, each a `part` of `native.c`, and what they point into."""
+    literals = [part for part in parts if isinstance(part, bytes)]
+    pool = b"".join(literals)
+    literal_ends = np.array([0, *accumulate(map(len, literals))], dtype=np.int64)
+    kept: list[Any] = [pool, literal_ends]
+    literal, bases = literal_ends.ctypes.data, {id(pool): _address_of(pool)}
+    rows: list[int] = []
+    for part in parts:
         if isinstance(part, bytes):
-            span = (ctypes.c_int64 * 2)(0, len(part))
-            kept.append(span)
-            one.kind, one.base, one.starts = _SPANS, _address_of(part), ctypes.addressof(span)
-            one.ends = ctypes.addressof(span) + 8
+            rows += (_SPANS, bases[id(pool)], literal, literal + 8, 0)
+            literal += 8
         elif isinstance(part, Spans):
-            starts, ends = part.starts, part.ends
+            data, starts, ends = part
             if starts.strides != ends.strides:
                 starts, ends = np.ascontiguousarray(starts), np.ascontiguousarray(ends)
             kept += (starts, ends)
-            one.kind, one.base, one.starts, one.ends = _SPANS, _address_of(part.data), pointer(starts), pointer(ends)
-            one.step = starts.strides[0] // starts.itemsize
+            base = bases.get(id(data)) or bases.setdefault(id(data), _address_of(data))
+            rows += (_SPANS, base, starts.ctypes.data, ends.ctypes.data, starts.strides[0] // 8)
         elif part.dtype == np.int64:
-            one.kind, one.starts, one.step = _NUMBERS, pointer(part), part.strides[0] // part.itemsize
+            rows += (_NUMBERS, 0, part.ctypes.data, 0, part.strides[0] // 8)
         else:
             kept.append(np.ascontiguousarray(part))
-            one.kind, one.base = _DIGESTS, pointer(kept[-1])
-    return prepared, kept
+            rows += (_DIGESTS, kept[-1].ctypes.data, 0, 0, 0)
+    kept.append(np.array(rows, dtype=np.int64))
+    return pointer(kept[-1]), kept
 
 
-def _address_of(data: bytes) -> ctypes.c_void_p:
+def _address_of(data: bytes) -> int:
     """Return where bytes lie; whoever hands them to C keeps them."""
-    return ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p)
+    return ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
 
 
 def _room(part: Part, rows: int) -> int:

@@ -415,6 +415,16 @@ static int64_t match_boolean(const uint8_t *data, int64_t at, int64_t end, int64
     return NOWHERE;
 }
 
+/* What is absent says nothing: its cells are zero. */
+static void clear_cells(const op *ops, int64_t count, int64_t *cells) {
+    for (const op *o = ops; o < ops + count; o++) {
+        if (o->code == LIST)
+            o += o->b;
+        else if (o->code != LITERAL)
+            memset(cells + CELL * o->a, 0, CELL * sizeof *cells);
+    }
+}
+
 /* Match ops from a place on; return the place behind, or NOWHERE. A cell is (start, end, value). */
 static int64_t match_ops(matcher *m, const op *ops, int64_t count, int64_t at, int64_t end, int64_t *cells) {
     const shapes *of = m->of;
@@ -447,7 +457,10 @@ static int64_t match_ops(matcher *m, const op *ops, int64_t count, int64_t at, i
             break;
         case OPTIONAL:
             cell[2] = starts_with(of, o + 1, data, at, end);
-            if (!cell[2]) i += o->b;
+            if (!cell[2]) {
+                clear_cells(o + 1, o->b, cells);
+                i += o->b;
+            }
             continue;
         case LIST:
             at = match_list(m, o, at, end);
@@ -486,22 +499,35 @@ static int64_t find_shape(const shapes *of, const uint8_t *data, int64_t start, 
     return NOWHERE;
 }
 
-/* Match lines; per line the number of its shape or NOWHERE, and `width` cells. Returns the number of items,
- * or NOWHERE if there was no room for them. */
+/* Match lines; `found` gets the shape of each, or NOWHERE. Lines of one shape stand together, in order: those of shape s
+ * are rows firsts[s] and behind, counts[s] in all; `rows` gets their lines, and `cells` `width` cells each. Returns the
+ * number of items, or NOWHERE if there was no room for them. */
 int64_t match_lines(const shapes *of, const uint8_t *data, const int64_t *starts, const int64_t *ends, int64_t count,
-                    int64_t *found, int64_t *cells, int64_t *items, int64_t item_max) {
+                    int64_t *found, int64_t *firsts, int64_t *counts, int64_t *rows, int64_t *cells, int64_t *items,
+                    int64_t item_max) {
     matcher m = {of, data, items, 0, item_max, 0, 0};
-    int64_t guess = 0;
+    int64_t guess = 0, first = 0;
+    memset(counts, 0, of->shape_count * sizeof *counts);
     for (int64_t i = 0; i < count; i++) {
-        int64_t before = m.item_count;
         found[i] = find_shape(of, data, starts[i], ends[i], guess);
+        if (found[i] != NOWHERE) counts[guess = found[i]]++;
+    }
+    for (int64_t s = 0; s < of->shape_count; s++) {
+        firsts[s] = first;
+        first += counts[s];
+        counts[s] = 0;
+    }
+    for (int64_t i = 0; i < count; i++) {
         if (found[i] == NOWHERE) continue;
-        guess = found[i];
+        const int64_t *shape = of->shapes + 4 * found[i], before = m.item_count;
+        int64_t row = firsts[found[i]] + counts[found[i]];
         m.line = i;
-        const int64_t *shape = of->shapes + 4 * guess;
-        int64_t at = match_ops(&m, of->ops + shape[0], shape[1], starts[i], ends[i], cells + i * of->width * CELL);
+        int64_t at = match_ops(&m, of->ops + shape[0], shape[1], starts[i], ends[i], cells + row * of->width * CELL);
         if (m.full) return NOWHERE;
-        if (at != ends[i]) {
+        if (at == ends[i]) {
+            rows[row] = i;
+            counts[found[i]]++;
+        } else {
             found[i] = NOWHERE;
             m.item_count = before;
         }

@@ -59,7 +59,7 @@ def build() -> Path | None:
 
 def pointer(array: Any, offset: int = 0) -> ctypes.c_void_p:
     """Return where an array's numbers lie, or a place so many bytes behind that. The array must be kept."""
-    address: int = array.__array_interface__["data"][0]
+    address: int = array.ctypes.data
     return ctypes.c_void_p(address + offset)
 
 
