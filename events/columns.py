@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from events.catalogue import DECISIONS, FACTS
 from events.event import Event
-from events.hashing import Spans, join_texts
+from events.hashing import Spans, join_texts, number_texts
 from events.native import load, pointer
 from events.patterns import Found, Patterns
 from events.shapes import CELL, NOWHERE, Child, Shape, Tables, build_shapes
@@ -25,6 +25,8 @@ __all__ = ["Batch", "Columns", "Integers", "count_lines", "read_columns", "read_
 
 Integers = npt.NDArray[np.int64]
 _VALUE = 2
+# As many as the line of an event has, or more.
+_LINE_BYTES = 1_024
 _KINDS = {kind.__name__.encode(): kind for kind in FACTS + DECISIONS}
 _NAME_MAX = max(map(len, _KINDS)) + 3
 
@@ -65,6 +67,12 @@ class Columns:
     def texts(self, path: str) -> list[str]:
         """Return a member's text."""
         return _split(join_texts(self.data, *self.span(path)).decode("ascii"), "\n", len(self))
+
+    def numbered(self, path: str) -> tuple[list[str], Integers]:
+        """Return a member's distinct texts in the order in which they first appear, and which each event has."""
+        starts, ends = self.span(path)
+        firsts, places = number_texts(self.data, starts, ends)
+        return join_texts(self.data, starts[firsts], ends[firsts]).decode("ascii").split("\n")[:-1], places
 
     def numbers(self, path: str) -> Integers:
         """Return whole numbers; instants in microseconds since 1970, booleans as 0 and 1, choices by their place.
@@ -174,10 +182,13 @@ def split_lines(data: bytes) -> tuple[Integers, Integers]:
     """Return where lines start and end; each ends with LF, which does not belong to it."""
     native = load()
     if native is not None:
-        count = count_lines(data)
-        starts, ends = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int64)
-        native.split_lines(data, ctypes.c_int64(len(data)), *map(pointer, (starts, ends)))
-        return starts, ends
+        room, count = len(data) // _LINE_BYTES + 1, NOWHERE
+        while count == NOWHERE:
+            room *= 8
+            starts, ends = np.empty((2, room), dtype=np.int64)
+            places = map(pointer, (starts, ends))
+            count = native.split_lines(data, ctypes.c_int64(len(data)), *places, ctypes.c_int64(room))
+        return starts[:count], ends[:count]
     ends = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == ord("\n"))
     return np.concatenate(([0], ends[:-1] + 1)) if len(ends) else ends, ends
 

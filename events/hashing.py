@@ -6,6 +6,7 @@ Done by `native.c`, or here, row by row.
 """
 
 import ctypes
+import zlib
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from hashlib import sha256
@@ -22,10 +23,12 @@ __all__ = [
     "Lines",
     "Part",
     "Spans",
+    "extend_crc32",
     "extend_frontier",
     "hash_leaves",
     "hash_parts",
     "join_texts",
+    "number_texts",
     "render_lines",
 ]
 
@@ -35,6 +38,7 @@ _DIGITS_MAX = 20
 # So few rows are hashed here in less time than it takes to call C.
 FEW = 8
 _HEX_DIGITS = 64
+_CRC_STEP, _CRC_BYTES_MIN = 16, 1_024
 _FRONTIER_MAX = 64
 _SPANS, _NUMBERS, _DIGESTS = 0, 1, 2
 
@@ -99,6 +103,39 @@ def join_texts(data: bytes, starts: Integers, ends: Integers, *, plainly: bool =
     step, rows = ctypes.c_int64(starts.strides[0] // starts.itemsize), ctypes.c_int64(len(starts))
     native.join_texts(data, pointer(starts), pointer(ends), step, rows, pointer(out))
     return out.tobytes()
+
+
+def number_texts(data: bytes, starts: Integers, ends: Integers, *, plainly: bool = False) -> tuple[Integers, Integers]:
+    """Number texts, equal ones alike, in the order in which they first appear.
+
+    Returns where the text of each number stands first, and each text's number.
+    """
+    native, rows = None if plainly else load(), len(starts)
+    if native is None:
+        numbers: dict[bytes, int] = {}
+        texts = _texts(Spans(data, starts, ends), rows)
+        places = np.array([numbers.setdefault(text, len(numbers)) for text in texts], dtype=np.int64)
+        return np.unique(places, return_index=True)[1], places
+    if starts.strides != ends.strides:
+        starts, ends = np.ascontiguousarray(starts), np.ascontiguousarray(ends)
+    step, size = ctypes.c_int64(starts.strides[0] // 8), 2 << rows.bit_length()
+    table = np.full(size, -1, dtype=np.int64)
+    firsts, places = np.empty((2, rows), dtype=np.int64)
+    arrays = map(pointer, (table, firsts, places))
+    count = native.number_texts(
+        data, pointer(starts), pointer(ends), step, ctypes.c_int64(rows), ctypes.c_int64(size), *arrays
+    )
+    return firsts[:count], places
+
+
+def extend_crc32(data: bytes, before: int = 0, *, plainly: bool = False) -> int:
+    """Return the CRC-32 of what `before` is that of, and this data behind it; the same as zlib's."""
+    native = None if plainly or len(data) < _CRC_BYTES_MIN else load()
+    if native is None or _plainly(native).value:
+        return zlib.crc32(data, before)
+    whole = len(data) & -_CRC_STEP
+    crc: int = native.extend_crc32(ctypes.c_uint32(before), data, ctypes.c_int64(whole))
+    return zlib.crc32(memoryview(data)[whole:], crc)
 
 
 def extend_frontier(frontier: list[bytes], size: int, leaves: Digests) -> list[bytes] | None:

@@ -31,6 +31,8 @@ def load() -> ctypes.CDLL | None:
     if not path.exists():
         return None
     library = ctypes.CDLL(str(path))
+    library.extend_crc32.restype = ctypes.c_uint32
+    library.number_texts.restype = ctypes.c_int64
     library.match_lines.restype = ctypes.c_int64
     library.render_lines.restype = ctypes.c_int64
     library.count_lines.restype = ctypes.c_int64
