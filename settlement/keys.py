@@ -104,8 +104,9 @@ class _Runs:
             if not len(asked):
                 break
             found, rest = run.find(hi[asked], lo[asked])
-            yield asked[found], rest
-            asked = np.delete(asked, found)
+            if len(found):
+                yield asked[found], rest
+                asked = np.delete(asked, found)
         if self._files:
             yield from run_files.find_in_files(self._files, halves, self.words)
 
