@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from events.catalogue import DECISIONS, FACTS
 from events.event import Event
-from events.hashing import join_texts
+from events.hashing import Spans, join_texts, number_texts
 from events.native import load, pointer
 from events.patterns import Found, Patterns
 from events.shapes import CELL, NOWHERE, Child, Shape, Tables, build_shapes
@@ -25,6 +25,8 @@ __all__ = ["Batch", "Columns", "Integers", "count_lines", "read_columns", "read_
 
 Integers = npt.NDArray[np.int64]
 _VALUE = 2
+# As many as the line of an event has, or more.
+_LINE_BYTES = 1_024
 _KINDS = {kind.__name__.encode(): kind for kind in FACTS + DECISIONS}
 _NAME_MAX = max(map(len, _KINDS)) + 3
 
@@ -66,6 +68,12 @@ class Columns:
         """Return a member's text."""
         return _split(join_texts(self.data, *self.span(path)).decode("ascii"), "\n", len(self))
 
+    def numbered(self, path: str) -> tuple[list[str], Integers]:
+        """Return a member's distinct texts in the order in which they first appear, and which each event has."""
+        starts, ends = self.span(path)
+        firsts, places = number_texts(self.data, starts, ends)
+        return join_texts(self.data, starts[firsts], ends[firsts]).decode("ascii").split("\n")[:-1], places
+
     def numbers(self, path: str) -> Integers:
         """Return whole numbers; instants in microseconds since 1970, booleans as 0 and 1, choices by their place.
 
@@ -74,7 +82,7 @@ class Columns:
         if path not in self._shape.cells:
             return self.has(path).astype(np.int64)
         values: Integers = self._cells[:, self._shape.cells[path], _VALUE]
-        return np.where(self.has(path), values, 0) if self._optional(path) else values
+        return values
 
     def amounts(self, path: str) -> Integers:
         """Return amounts in base units, or -1 where one is 2^63 or more."""
@@ -82,9 +90,13 @@ class Columns:
 
     def has(self, path: str) -> npt.NDArray[np.bool_]:
         """Tell whether an optional member is there, and what it stands in."""
-        there = np.ones(len(self), dtype=np.bool_)
-        for above in self._optional(path):
-            there &= self._cells[:, self._shape.cells[f"{above}?"], _VALUE] == 1
+        cells, way = self._shape.cells, path
+        while way and f"{way}?" not in cells:
+            way = way.rpartition(".")[0]
+        if not way:
+            return np.ones(len(self), dtype=np.bool_)
+        # Where what it stands in is absent, so is it.
+        there: npt.NDArray[np.bool_] = self._cells[:, cells[f"{way}?"], _VALUE] == 1
         return there
 
     def choice(self, path: str) -> list[str]:
@@ -93,19 +105,22 @@ class Columns:
 
     def digests(self, path: str) -> npt.NDArray[np.uint8]:
         """Return a hex member as bytes, 32 a row; zeros where it is absent."""
-        digests = np.zeros((len(self), 32), dtype=np.uint8)
         text = join_texts(self.data, *self.span(path)).decode("ascii")
-        digests[self.has(path)] = np.frombuffer(bytes.fromhex(text), dtype=np.uint8).reshape(-1, 32)
+        there = np.frombuffer(bytes.fromhex(text), dtype=np.uint8).reshape(-1, 32)
+        if len(there) == len(self):
+            return there
+        digests = np.zeros((len(self), 32), dtype=np.uint8)
+        digests[self.has(path)] = there
         return digests
 
     def span(self, path: str) -> tuple[Integers, Integers]:
         """Return where a member stands within `data`; the empty path is the event. Zero where it is absent."""
         cell = self._shape.cells[path]
-        starts, ends = self._cells[:, cell, 0], self._cells[:, cell, 1]
-        if self._optional(path):
-            there = self.has(path)
-            starts, ends = np.where(there, starts, 0), np.where(there, ends, 0)
-        return starts, ends
+        return self._cells[:, cell, 0], self._cells[:, cell, 1]
+
+    def spans(self, path: str) -> Spans:
+        """Return a member's text as it stands within `data`."""
+        return Spans(self.data, *self.span(path))
 
     def items(self, path: str) -> "Columns":
         """Return what a list member holds, all events' items one after another."""
@@ -119,26 +134,31 @@ class Columns:
         child = self._shape.children[path]
         own = np.flatnonzero(self._items[:, 1] == child.number)
         lines = self._items[own, 0]
+        if len(lines) == len(self) and (lines == self.rows).all() and (np.diff(lines) > 0).all():
+            # One item each, in order.
+            parents = np.arange(len(self))
+            mine = self._items if len(own) == len(self._items) else self._items[own]
+        else:
+            own, parents = self._runs_of(own, lines)
+            mine = self._items[own]
+        cells = mine[:, 2 : 2 + CELL * len(child.cells)].reshape(len(own), len(child.cells), CELL)
+        items = Columns(self.kind, self.data, mine[:, 0], cells, child, self._items[:0])
+        items.parents = parents
+        return items
+
+    def _runs_of(self, own: Integers, lines: Integers) -> tuple[Integers, Integers]:
+        """Return the places of each event's items, and the place of the event of each; `own`, `lines`: of all items."""
         # Items stand in the order of their lines: those of a line are a run.
         firsts, ends = (np.searchsorted(lines, self.rows, side) for side in ("left", "right"))
         counts = ends - firsts
         own = own[np.arange(counts.sum()) + np.repeat(ends - np.cumsum(counts), counts)]
-        cells = self._items[own, 2 : 2 + CELL * len(child.cells)].reshape(len(own), len(child.cells), CELL)
-        items = Columns(self.kind, self.data, self._items[own, 0], cells, child, self._items[:0])
-        items.parents = np.repeat(np.arange(len(self)), counts)
-        return items
+        return own, np.repeat(np.arange(len(self)), counts)
 
-    def take(self, mask: npt.NDArray[Any]) -> "Columns":
-        """Return some of the events, picked by a mask or by their places."""
+    def take(self, mask: npt.NDArray[Any] | slice) -> "Columns":
+        """Return some of the events, picked by a mask, by their places or as a range."""
         taken = Columns(self.kind, self.data, self.rows[mask], self._cells[mask], self._shape, self._items)
         taken.parents = self.parents[mask]
         return taken
-
-    def _optional(self, path: str) -> list[str]:
-        """Return the members on the way to a member, itself included, that may be absent."""
-        parts = path.split(".")
-        ways = (".".join(parts[:depth]) for depth in range(1, len(parts) + 1))
-        return [way for way in ways if f"{way}?" in self._shape.cells]
 
 
 class Batch(NamedTuple):
@@ -162,10 +182,13 @@ def split_lines(data: bytes) -> tuple[Integers, Integers]:
     """Return where lines start and end; each ends with LF, which does not belong to it."""
     native = load()
     if native is not None:
-        count = count_lines(data)
-        starts, ends = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int64)
-        native.split_lines(data, ctypes.c_int64(len(data)), *map(pointer, (starts, ends)))
-        return starts, ends
+        room, count = len(data) // _LINE_BYTES + 1, NOWHERE
+        while count == NOWHERE:
+            room *= 8
+            starts, ends = np.empty((2, room), dtype=np.int64)
+            places = map(pointer, (starts, ends))
+            count = native.split_lines(data, ctypes.c_int64(len(data)), *places, ctypes.c_int64(room))
+        return starts[:count], ends[:count]
     ends = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == ord("\n"))
     return np.concatenate(([0], ends[:-1] + 1)) if len(ends) else ends, ends
 
@@ -210,21 +233,14 @@ class _Reader:
         while True:
             found = self._match(native, data, starts, ends)
             rest = np.flatnonzero(found.shapes == NOWHERE)
-            if not self._meet(data, ends[rest].tolist()):
+            if not len(rest) or not self._meet(data, ends[rest].tolist()):
                 break
         columns = {}
-        for number in np.unique(found.shapes).tolist():
-            if number == NOWHERE:
-                continue
-            shape = self._shapes[number]
-            rows = np.flatnonzero(found.shapes == number)
-            width = len(shape.cells)
-            cells = found.cells[:, :width] if len(rows) == len(found.cells) else found.cells[rows, :width]
-            items = found.items[:0]
-            if shape.children:
-                mine = found.shapes[found.items[:, 0]] == number
-                items = found.items if mine.all() else found.items[mine]
-            columns[shape.kind] = Columns(shape.kind, data, rows, cells, shape, items)
+        for number, (rows, cells) in found.groups.items():
+            shape, items = self._shapes[number], found.items
+            if len(found.groups) > 1 and len(items):
+                items = items[found.shapes[items[:, 0]] == number]
+            columns[shape.kind] = Columns(shape.kind, data, rows, cells[:, : len(shape.cells)], shape, items)
         return Batch(columns, rest)
 
     def _meet(self, data: bytes, ends: Iterable[int]) -> bool:
@@ -248,7 +264,8 @@ class _Reader:
         starts, ends = (np.ascontiguousarray(places, dtype=np.int64) for places in (starts, ends))
         assert len(starts) == len(ends)
         assert not len(starts) or (starts.min() >= 0 and ends.max() <= len(data)), "lines lie within the data"
-        shapes = np.empty(len(starts), dtype=np.int64)
+        shapes, rows = np.empty((2, len(starts)), dtype=np.int64)
+        firsts, counts = np.empty((2, len(self._shapes)), dtype=np.int64)
         cells = np.empty((len(starts), self._width, CELL), dtype=np.int64)
         room, count = 2 * len(starts) + 1, NOWHERE
         while count == NOWHERE:
@@ -259,10 +276,15 @@ class _Reader:
                 data,
                 *map(pointer, (starts, ends)),
                 ctypes.c_int64(len(starts)),
-                *map(pointer, (shapes, cells, items)),
+                *map(pointer, (shapes, firsts, counts, rows, cells, items)),
                 ctypes.c_int64(room),
             )
-        return Found(shapes, cells, items[:count])
+        groups = {
+            number: (rows[first : first + matched], cells[first : first + matched])
+            for number, (first, matched) in enumerate(zip(firsts.tolist(), counts.tolist(), strict=True))
+            if matched
+        }
+        return Found(shapes, groups, items[:count])
 
     @cached_property
     def _native(self) -> _Tables:
@@ -285,7 +307,7 @@ class _Reader:
 
     @cached_property
     def _patterns(self) -> Patterns:
-        return Patterns(self._tables, self._shapes, self._width, self._item_width)
+        return Patterns(self._tables, self._shapes, self._item_width)
 
 
 def _split(text: AnyStr, end: AnyStr, count: int) -> list[AnyStr]:

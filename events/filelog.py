@@ -28,11 +28,11 @@ from zlib import crc32
 import msgspec
 
 from events.frontier import Frontier, keep_frontier, kept_frontier
-from events.hashing import Digests
+from events.hashing import Digests, extend_crc32
 from events.killpoints import reach
 from events.log import LogBusy, LogDamaged, LogFault, LogFull
 from events.merkle import Tree
-from events.record import Basis, Record, RecordMalformed, build_header, pack, unpack
+from events.record import Basis, Record, RecordMalformed, build_header, pack_header, unpack
 
 __all__ = ["FRAME_BYTES", "SEGMENT_BYTES_MAX", "FileLog", "hold_lock"]
 
@@ -107,16 +107,19 @@ class FileLog:
         """Make one batch durable (or leave that to `sync`), then return its record. Raises: LogFull, LogFault."""
         if self._faulted or not self._writable:
             raise LogFault(f"{self.name}: closed for writing; open it again")
-        record = Record(build_header(self._tree.size, lines, recorded_at, network_time, basis), lines, hashes)
+        count = None if hashes is None else len(hashes)
+        record = Record(build_header(self._tree.size, lines, recorded_at, network_time, basis, count), lines, hashes)
         tree = self._tree.copy()
         tree.extend(record.leaves())
         record.header = msgspec.structs.replace(record.header, root=tree.root().hex())
-        data = pack(record)
-        self._write(frame(data), data, record.sequence)
+        head = pack_header(record)
+        self._write((frame(head, record.data), head, record.data), record.sequence)
         self._tree = tree
         cursor = self._checked
         self._last = cursor
-        self._checked = cursor._replace(position=record.end, offset=cursor.offset + FRAME_BYTES + len(data))
+        self._checked = cursor._replace(
+            position=record.end, offset=cursor.offset + FRAME_BYTES + len(head) + len(record.data)
+        )
         self._remember(record)
         if self._sync_each:
             self._keep(KEPT_AFTER)
@@ -141,12 +144,12 @@ class FileLog:
 
     def end(self) -> int:
         """Return the position behind the last whole record. Raises: LogDamaged."""
-        self._check()
+        self._look()
         return self._tree.size
 
     def root(self) -> bytes:
         """Return the tree's root at `end`. Raises: LogDamaged."""
-        self._check()
+        self._look()
         return self._tree.root()
 
     def files(self) -> list[Path]:
@@ -266,15 +269,17 @@ class FileLog:
             oldest, _ = self._recent.pop(next(iter(self._recent)))
             self._recent_bytes -= len(oldest.data)
 
-    def _write(self, head: bytes, data: bytes, sequence: int) -> None:
+    def _write(self, parts: tuple[bytes, bytes, bytes], sequence: int) -> None:
         try:
             if self._file is None or self._checked.offset >= self._segment_bytes_max:
                 self._begin_segment(sequence)
             assert self._file is not None
             # 1 announce the record, 2 write it, 3 make both durable; the caller acknowledges.
-            _write_all(self._file, head)
+            announced, head, body = parts
+            _write_all(self._file, announced)
             reach("append.1-frame-written")
-            _write_all(self._file, data)
+            _write_all(self._file, head)
+            _write_all(self._file, body)
             reach("append.2-record-written")
             if self._sync_each:
                 os.fsync(self._file)
@@ -340,6 +345,11 @@ class FileLog:
         before = [path for path in self._segments() if int(path.stem) <= position]
         return _Cursor(int(before[-1].stem), before[-1], 0) if before else _Cursor(0, None, 0)
 
+    def _look(self) -> None:
+        """See what another has appended; beside a writer there is none."""
+        if self._file is None or self._faulted:
+            self._check()
+
     def _check(self) -> None:
         """Go on with the tree to the last whole record, comparing each root."""
         for record, after in self._scan(self._checked):
@@ -383,7 +393,7 @@ class FileLog:
             if fault is None:
                 data = read(length)
                 if len(data) == length:
-                    if crc32(data) == checksum:
+                    if extend_crc32(data) == checksum:
                         return data
                     fault = "crc32 differs"
         if fault is None:
@@ -403,9 +413,12 @@ class FileLog:
         return record
 
 
-def frame(data: bytes) -> bytes:
-    """Build the frame line of a record's bytes."""
-    head = b"record %010d %08x " % (len(data), crc32(data))
+def frame(*parts: bytes) -> bytes:
+    """Build the frame line of a record's bytes, in one part or a few."""
+    checksum = 0
+    for part in parts:
+        checksum = extend_crc32(part, checksum)
+    head = b"record %010d %08x " % (sum(map(len, parts)), checksum)
     return head + b"%08x\n" % crc32(head)
 
 

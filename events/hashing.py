@@ -6,9 +6,11 @@ Done by `native.c`, or here, row by row.
 """
 
 import ctypes
+import zlib
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from hashlib import sha256
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,10 +23,12 @@ __all__ = [
     "Lines",
     "Part",
     "Spans",
+    "extend_crc32",
     "extend_frontier",
     "hash_leaves",
     "hash_parts",
     "join_texts",
+    "number_texts",
     "render_lines",
 ]
 
@@ -34,6 +38,7 @@ _DIGITS_MAX = 20
 # So few rows are hashed here in less time than it takes to call C.
 FEW = 8
 _HEX_DIGITS = 64
+_CRC_STEP, _CRC_BYTES_MIN = 16, 1_024
 _FRONTIER_MAX = 64
 _SPANS, _NUMBERS, _DIGESTS = 0, 1, 2
 
@@ -100,6 +105,39 @@ def join_texts(data: bytes, starts: Integers, ends: Integers, *, plainly: bool =
     return out.tobytes()
 
 
+def number_texts(data: bytes, starts: Integers, ends: Integers, *, plainly: bool = False) -> tuple[Integers, Integers]:
+    """Number texts, equal ones alike, in the order in which they first appear.
+
+    Returns where the text of each number stands first, and each text's number.
+    """
+    native, rows = None if plainly else load(), len(starts)
+    if native is None:
+        numbers: dict[bytes, int] = {}
+        texts = _texts(Spans(data, starts, ends), rows)
+        places = np.array([numbers.setdefault(text, len(numbers)) for text in texts], dtype=np.int64)
+        return np.unique(places, return_index=True)[1], places
+    if starts.strides != ends.strides:
+        starts, ends = np.ascontiguousarray(starts), np.ascontiguousarray(ends)
+    step, size = ctypes.c_int64(starts.strides[0] // 8), 2 << rows.bit_length()
+    table = np.full(size, -1, dtype=np.int64)
+    firsts, places = np.empty((2, rows), dtype=np.int64)
+    arrays = map(pointer, (table, firsts, places))
+    count = native.number_texts(
+        data, pointer(starts), pointer(ends), step, ctypes.c_int64(rows), ctypes.c_int64(size), *arrays
+    )
+    return firsts[:count], places
+
+
+def extend_crc32(data: bytes, before: int = 0, *, plainly: bool = False) -> int:
+    """Return the CRC-32 of what `before` is that of, and this data behind it; the same as zlib's."""
+    native = None if plainly or len(data) < _CRC_BYTES_MIN else load()
+    if native is None or _plainly(native).value:
+        return zlib.crc32(data, before)
+    whole = len(data) & -_CRC_STEP
+    crc: int = native.extend_crc32(ctypes.c_uint32(before), data, ctypes.c_int64(whole))
+    return zlib.crc32(memoryview(data)[whole:], crc)
+
+
 def extend_frontier(frontier: list[bytes], size: int, leaves: Digests) -> list[bytes] | None:
     """Extend a Merkle tree's frontier by leaves; None where nothing is faster than doing it one by one."""
     native = load()
@@ -114,46 +152,37 @@ def extend_frontier(frontier: list[bytes], size: int, leaves: Digests) -> list[b
     return [nodes[i].tobytes() for i in range((size + len(leaves)).bit_count())]
 
 
-class _Part(ctypes.Structure):
-    """`part` of `native.c`."""
-
-    _fields_ = (
-        ("kind", ctypes.c_int64),
-        ("base", ctypes.c_void_p),
-        ("starts", ctypes.c_void_p),
-        ("ends", ctypes.c_void_p),
-        ("step", ctypes.c_int64),
-    )
-
-
-def _prepare(parts: Sequence[Part]) -> tuple[Any, list[Any]]:
-    """Return the parts as C takes them, and what they point into."""
-    prepared = (_Part * len(parts))()
-    kept: list[Any] = []
-    for one, part in zip(prepared, parts, strict=True):
+def _prepare(parts: Sequence[Part]) -> tuple[ctypes.c_void_p, list[Any]]:
+    """Return the parts as C takes them, each a `part` of `native.c`, and what they point into."""
+    literals = [part for part in parts if isinstance(part, bytes)]
+    pool = b"".join(literals)
+    literal_ends = np.array([0, *accumulate(map(len, literals))], dtype=np.int64)
+    kept: list[Any] = [pool, literal_ends]
+    literal, bases = literal_ends.ctypes.data, {id(pool): _address_of(pool)}
+    rows: list[int] = []
+    for part in parts:
         if isinstance(part, bytes):
-            span = (ctypes.c_int64 * 2)(0, len(part))
-            kept.append(span)
-            one.kind, one.base, one.starts = _SPANS, _address_of(part), ctypes.addressof(span)
-            one.ends = ctypes.addressof(span) + 8
+            rows += (_SPANS, bases[id(pool)], literal, literal + 8, 0)
+            literal += 8
         elif isinstance(part, Spans):
-            starts, ends = part.starts, part.ends
+            data, starts, ends = part
             if starts.strides != ends.strides:
                 starts, ends = np.ascontiguousarray(starts), np.ascontiguousarray(ends)
             kept += (starts, ends)
-            one.kind, one.base, one.starts, one.ends = _SPANS, _address_of(part.data), pointer(starts), pointer(ends)
-            one.step = starts.strides[0] // starts.itemsize
+            base = bases.get(id(data)) or bases.setdefault(id(data), _address_of(data))
+            rows += (_SPANS, base, starts.ctypes.data, ends.ctypes.data, starts.strides[0] // 8)
         elif part.dtype == np.int64:
-            one.kind, one.starts, one.step = _NUMBERS, pointer(part), part.strides[0] // part.itemsize
+            rows += (_NUMBERS, 0, part.ctypes.data, 0, part.strides[0] // 8)
         else:
             kept.append(np.ascontiguousarray(part))
-            one.kind, one.base = _DIGESTS, pointer(kept[-1])
-    return prepared, kept
+            rows += (_DIGESTS, kept[-1].ctypes.data, 0, 0, 0)
+    kept.append(np.array(rows, dtype=np.int64))
+    return pointer(kept[-1]), kept
 
 
-def _address_of(data: bytes) -> ctypes.c_void_p:
+def _address_of(data: bytes) -> int:
     """Return where bytes lie; whoever hands them to C keeps them."""
-    return ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p)
+    return ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
 
 
 def _room(part: Part, rows: int) -> int:

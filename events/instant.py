@@ -36,7 +36,7 @@ def parse_instant(text: str) -> int:
 def format_instant(instant: int) -> str:
     """Write microseconds since 1970 as canonical text."""
     moment = _EPOCH + timedelta(microseconds=instant)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond:06d}Z".rjust(27, "0")
+    return moment.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def day_of(instant: int) -> int:

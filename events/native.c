@@ -2,6 +2,7 @@
  *
  *   match    canonical lines against shapes: where each member stands, and its value; what fits no shape is left out
  *   digest   SHA-256 of lines, of joined members, of Merkle nodes (FIPS 180-4; with the SHA instructions where there are)
+ *   check    CRC-32 of frames, where there are instructions for it
  *   render   lines out of literals and columns, the inverse of match
  *
  * All offsets are bytes within `data`; nothing is allocated, nothing is kept, no global is written. Each function is a
@@ -292,6 +293,39 @@ void extend_frontier(uint8_t *frontier, uint64_t size, const uint8_t *leaves, in
     }
 }
 
+/* --- check -------------------------------------------------------------------------------------------------------- */
+
+#if defined(__x86_64__)
+#define FOLD __attribute__((target("pclmul,sse4.1")))
+
+FOLD static inline __m128i fold(__m128i rest, __m128i by, __m128i more) {
+    __m128i low = _mm_clmulepi64_si128(rest, by, 0x00), high = _mm_clmulepi64_si128(rest, by, 0x11);
+    return _mm_xor_si128(_mm_xor_si128(low, high), more);
+}
+
+/* Go on with a CRC-32 (that of zlib) by `size` bytes, a multiple of 16 and 64 at least. The data is folded to 16 bytes
+ * by products without carry, those to 8 and to 4, and the remainder is found by Barrett's reduction; the constants are
+ * powers of x modulo the polynomial. To be called where `hashes_plainly` says 0: such processors have both. */
+FOLD uint32_t extend_crc32(uint32_t crc, const uint8_t *data, int64_t size) {
+    const __m128i by_four = _mm_set_epi64x(0x1c6e41596, 0x154442bd4), by_one = _mm_set_epi64x(0x0ccaa009e, 0x1751997d0);
+    const __m128i by_last = _mm_set_epi64x(0, 0x163cd6124), barrett = _mm_set_epi64x(0x1f7011641, 0x1db710641);
+    const __m128i low = _mm_set_epi32(0, 0, 0, -1), *from = (const __m128i *)data;
+    __m128i rest[4];
+    for (int i = 0; i < 4; i++) rest[i] = _mm_loadu_si128(from++);
+    rest[0] = _mm_xor_si128(rest[0], _mm_cvtsi32_si128((int)~crc));
+    for (size -= 64; size >= 64; size -= 64)
+        for (int i = 0; i < 4; i++) rest[i] = fold(rest[i], by_four, _mm_loadu_si128(from++));
+    __m128i all = rest[0];
+    for (int i = 1; i < 4; i++) all = fold(all, by_one, rest[i]);
+    for (; size >= 16; size -= 16) all = fold(all, by_one, _mm_loadu_si128(from++));
+    all = _mm_xor_si128(_mm_srli_si128(all, 8), _mm_clmulepi64_si128(all, by_one, 0x10));
+    all = _mm_xor_si128(_mm_srli_si128(all, 4), _mm_clmulepi64_si128(_mm_and_si128(all, low), by_last, 0x00));
+    __m128i quotient = _mm_clmulepi64_si128(_mm_and_si128(all, low), barrett, 0x10);
+    __m128i product = _mm_clmulepi64_si128(_mm_and_si128(quotient, low), barrett, 0x00);
+    return ~(uint32_t)_mm_extract_epi32(_mm_xor_si128(all, product), 1);
+}
+#endif
+
 /* --- match -------------------------------------------------------------------------------------------------------- */
 
 enum { LITERAL, TEXT, AMOUNT, INTEGER, INSTANT, BOOLEAN, CHOICE, OPTIONAL, LIST, SAME, BEGIN, END };
@@ -388,9 +422,16 @@ static int64_t match_list(matcher *m, const op *o, int64_t at, int64_t end) {
 
 static int64_t match_text(const shapes *of, const op *o, const uint8_t *data, int64_t at, int64_t end) {
     const int64_t *limits = of->numbers + o->b;
+    const uint16_t *classes = of->classes;
     int64_t from = at;
-    if (at < end && of->classes[data[at]] & (o->c & 0xff))
-        for (at++; at < end && of->classes[data[at]] & o->c >> 8;) at++;
+    if (at < end && classes[data[at]] & (o->c & 0xff)) {
+        at++;
+        for (const uint8_t *t = data + at; end - at >= 8; at += 8, t += 8)
+            if (!(classes[t[0]] & classes[t[1]] & classes[t[2]] & classes[t[3]] & classes[t[4]] & classes[t[5]] &
+                  classes[t[6]] & classes[t[7]] & o->c >> 8))
+                break;
+        while (at < end && classes[data[at]] & o->c >> 8) at++;
+    }
     return at - from < limits[0] || at - from > limits[1] ? NOWHERE : at;
 }
 
@@ -405,14 +446,43 @@ static int64_t match_choice(const shapes *of, const op *o, const uint8_t *data, 
     return NOWHERE;
 }
 
+/* Compare few bytes, eight at a time: what is called for as many takes longer. */
+static inline int are_same(const uint8_t *one, const uint8_t *other, int64_t size) {
+    uint64_t a, b;
+    int64_t i = 0;
+    for (; size - i >= 8; i += 8) {
+        memcpy(&a, one + i, 8);
+        memcpy(&b, other + i, 8);
+        if (a != b) return 0;
+    }
+    if (size >= 8) {
+        memcpy(&a, one + size - 8, 8);
+        memcpy(&b, other + size - 8, 8);
+        return a == b;
+    }
+    for (; i < size; i++)
+        if (one[i] != other[i]) return 0;
+    return 1;
+}
+
 static int starts_with(const shapes *of, const op *o, const uint8_t *data, int64_t at, int64_t end) {
-    return end - at >= o->b && !memcmp(data + at, of->pool + o->a, o->b);
+    return end - at >= o->b && are_same(data + at, of->pool + o->a, o->b);
 }
 
 static int64_t match_boolean(const uint8_t *data, int64_t at, int64_t end, int64_t *value) {
     if (end - at >= 4 && !memcmp(data + at, "true", 4)) return *value = 1, at + 4;
     if (end - at >= 5 && !memcmp(data + at, "false", 5)) return *value = 0, at + 5;
     return NOWHERE;
+}
+
+/* What is absent says nothing: its cells are zero. */
+static void clear_cells(const op *ops, int64_t count, int64_t *cells) {
+    for (const op *o = ops; o < ops + count; o++) {
+        if (o->code == LIST)
+            o += o->b;
+        else if (o->code != LITERAL)
+            memset(cells + CELL * o->a, 0, CELL * sizeof *cells);
+    }
 }
 
 /* Match ops from a place on; return the place behind, or NOWHERE. A cell is (start, end, value). */
@@ -447,7 +517,10 @@ static int64_t match_ops(matcher *m, const op *ops, int64_t count, int64_t at, i
             break;
         case OPTIONAL:
             cell[2] = starts_with(of, o + 1, data, at, end);
-            if (!cell[2]) i += o->b;
+            if (!cell[2]) {
+                clear_cells(o + 1, o->b, cells);
+                i += o->b;
+            }
             continue;
         case LIST:
             at = match_list(m, o, at, end);
@@ -455,7 +528,7 @@ static int64_t match_ops(matcher *m, const op *ops, int64_t count, int64_t at, i
             if (at == NOWHERE) return NOWHERE;
             continue;
         case SAME:
-            if (end - at < cell[1] - cell[0] || memcmp(data + at, data + cell[0], cell[1] - cell[0])) return NOWHERE;
+            if (end - at < cell[1] - cell[0] || !are_same(data + at, data + cell[0], cell[1] - cell[0])) return NOWHERE;
             at += cell[1] - cell[0];
             continue;
         case BEGIN:
@@ -486,22 +559,35 @@ static int64_t find_shape(const shapes *of, const uint8_t *data, int64_t start, 
     return NOWHERE;
 }
 
-/* Match lines; per line the number of its shape or NOWHERE, and `width` cells. Returns the number of items,
- * or NOWHERE if there was no room for them. */
+/* Match lines; `found` gets the shape of each, or NOWHERE. Lines of one shape stand together, in order: those of shape s
+ * are rows firsts[s] and behind, counts[s] in all; `rows` gets their lines, and `cells` `width` cells each. Returns the
+ * number of items, or NOWHERE if there was no room for them. */
 int64_t match_lines(const shapes *of, const uint8_t *data, const int64_t *starts, const int64_t *ends, int64_t count,
-                    int64_t *found, int64_t *cells, int64_t *items, int64_t item_max) {
+                    int64_t *found, int64_t *firsts, int64_t *counts, int64_t *rows, int64_t *cells, int64_t *items,
+                    int64_t item_max) {
     matcher m = {of, data, items, 0, item_max, 0, 0};
-    int64_t guess = 0;
+    int64_t guess = 0, first = 0;
+    memset(counts, 0, of->shape_count * sizeof *counts);
     for (int64_t i = 0; i < count; i++) {
-        int64_t before = m.item_count;
         found[i] = find_shape(of, data, starts[i], ends[i], guess);
+        if (found[i] != NOWHERE) counts[guess = found[i]]++;
+    }
+    for (int64_t s = 0; s < of->shape_count; s++) {
+        firsts[s] = first;
+        first += counts[s];
+        counts[s] = 0;
+    }
+    for (int64_t i = 0; i < count; i++) {
         if (found[i] == NOWHERE) continue;
-        guess = found[i];
+        const int64_t *shape = of->shapes + 4 * found[i], before = m.item_count;
+        int64_t row = firsts[found[i]] + counts[found[i]];
         m.line = i;
-        const int64_t *shape = of->shapes + 4 * guess;
-        int64_t at = match_ops(&m, of->ops + shape[0], shape[1], starts[i], ends[i], cells + i * of->width * CELL);
+        int64_t at = match_ops(&m, of->ops + shape[0], shape[1], starts[i], ends[i], cells + row * of->width * CELL);
         if (m.full) return NOWHERE;
-        if (at != ends[i]) {
+        if (at == ends[i]) {
+            rows[row] = i;
+            counts[found[i]]++;
+        } else {
             found[i] = NOWHERE;
             m.item_count = before;
         }
@@ -516,12 +602,13 @@ int64_t count_lines(const uint8_t *data, int64_t size) {
     return count;
 }
 
-/* Tell where lines start and end, without their LF; returns how many there are. */
-int64_t split_lines(const uint8_t *data, int64_t size, int64_t *starts, int64_t *ends) {
+/* Tell where lines start and end, without their LF; returns how many there are, or NOWHERE where there is no room. */
+int64_t split_lines(const uint8_t *data, int64_t size, int64_t *starts, int64_t *ends, int64_t room) {
     int64_t count = 0;
     for (int64_t at = 0; at < size; at = ends[count++] + 1) {
         const uint8_t *end = memchr(data + at, '\n', (size_t)(size - at));
         if (!end) break;
+        if (count == room) return NOWHERE;
         starts[count] = at;
         ends[count] = end - data;
     }
@@ -571,4 +658,38 @@ void join_texts(const uint8_t *data, const int64_t *starts, const int64_t *ends,
         out += *ends - *starts;
         *out++ = '\n';
     }
+}
+
+static uint64_t mix(const uint8_t *text, int64_t size) {
+    uint64_t word, mixed = (uint64_t)size;
+    for (; size >= 8; size -= 8, text += 8) {
+        memcpy(&word, text, 8);
+        mixed = (mixed ^ word) * 0x9e3779b97f4a7c15;
+        mixed ^= mixed >> 29;
+    }
+    word = 0;
+    memcpy(&word, text, size);
+    mixed = (mixed ^ word) * 0x9e3779b97f4a7c15;
+    return mixed ^ mixed >> 32;
+}
+
+/* Number the texts data[starts[i * step] .. ends[i * step]), equal ones alike, in the order in which they first appear:
+ * numbers[i] is that of text i, firsts[n] the row in which number n stands first. `table` has `size` places, a power of
+ * two above `rows`, all NOWHERE. Returns how many numbers there are. */
+int64_t number_texts(const uint8_t *data, const int64_t *starts, const int64_t *ends, int64_t step, int64_t rows,
+                     int64_t size, int64_t *table, int64_t *firsts, int64_t *numbers) {
+    int64_t count = 0;
+    for (int64_t i = 0; i < rows; i++) {
+        int64_t start = starts[i * step], length = ends[i * step] - start;
+        for (uint64_t at = mix(data + start, length);; at++) {
+            int64_t *place = table + (at & (uint64_t)(size - 1));
+            if (*place == NOWHERE) firsts[*place = count++] = i;
+            int64_t first = step * firsts[*place];
+            if (ends[first] - starts[first] == length && !memcmp(data + starts[first], data + start, length)) {
+                numbers[i] = *place;
+                break;
+            }
+        }
+    }
+    return count;
 }

@@ -31,6 +31,8 @@ def load() -> ctypes.CDLL | None:
     if not path.exists():
         return None
     library = ctypes.CDLL(str(path))
+    library.extend_crc32.restype = ctypes.c_uint32
+    library.number_texts.restype = ctypes.c_int64
     library.match_lines.restype = ctypes.c_int64
     library.render_lines.restype = ctypes.c_int64
     library.count_lines.restype = ctypes.c_int64
@@ -59,7 +61,7 @@ def build() -> Path | None:
 
 def pointer(array: Any, offset: int = 0) -> ctypes.c_void_p:
     """Return where an array's numbers lie, or a place so many bytes behind that. The array must be kept."""
-    address: int = array.__array_interface__["data"][0]
+    address: int = array.ctypes.data
     return ctypes.c_void_p(address + offset)
 
 

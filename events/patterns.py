@@ -21,10 +21,13 @@ _INT64 = np.iinfo(np.int64)
 
 
 class Found(NamedTuple):
-    """By line: the number of its shape, and its cells; then the items: line, number of the list, cells."""
+    """By line the number of its shape; by shape its lines in order, and a row of cells for each; the items of all.
+
+    An item is its line, the number of its list, and cells. Cells of what is absent are zero.
+    """
 
     shapes: Integers
-    cells: Integers
+    groups: dict[int, tuple[Integers, Integers]]
     items: Integers
 
 
@@ -57,9 +60,8 @@ class _Matched(NamedTuple):
 class Patterns:
     """The regular expressions of all shapes."""
 
-    def __init__(self, tables: Tables, shapes: list[Shape], width: int, item_width: int) -> None:
-        """Compile them. `width`, `item_width`: how many cells a line has, and an item."""
-        self._width = width
+    def __init__(self, tables: Tables, shapes: list[Shape], item_width: int) -> None:
+        """Compile them. `item_width`: how many cells an item has."""
         self._item_width = item_width
         self._patterns = [_Pattern(shape, shape.ops, tables) for shape in shapes]
         self._numbers = {shape.kind.__name__.encode(): number for number, shape in enumerate(shapes)}
@@ -67,18 +69,18 @@ class Patterns:
     def match(self, data: bytes, starts: Integers, ends: Integers) -> Found:
         """Match the lines `data[starts[i]:ends[i]]`."""
         shapes = np.full(len(starts), NOWHERE, dtype=np.int64)
-        cells = np.zeros((len(starts), self._width, CELL), dtype=np.int64)
+        groups = {}
         items = [np.empty((0, 2 + CELL * self._item_width), dtype=np.int64)]
         for number, (lines, spans) in self._match_all(data, starts, ends).items():
             pattern, rows = self._patterns[number], np.array(lines)
             found, kept = pattern.read(data, spans)
             for one in pattern.lists:
                 items.append(self._match_items(data, rows, spans, one, kept))
-            rows = rows[kept]
-            shapes[rows] = number
-            cells[rows, : found.shape[1]] = found[kept]
+            if kept.any():
+                groups[number] = rows[kept], found[kept]
+                shapes[rows[kept]] = number
         every = np.concatenate(items)
-        return Found(shapes, cells, every[shapes[every[:, 0]] != NOWHERE])
+        return Found(shapes, groups, every[shapes[every[:, 0]] != NOWHERE])
 
     def _match_all(self, data: bytes, starts: Integers, ends: Integers) -> dict[int, tuple[list[int], Integers]]:
         """Return, by shape, the lines that match and the spans of their groups."""
@@ -155,6 +157,7 @@ class _Pattern:
             values = [read(data[start:end]) if start >= 0 else least for start, end in places]
             cells[:, cell, 2] = values
             kept &= (cells[:, cell, 2] >= least) & (cells[:, cell, 2] <= most)
+        cells[cells[:, :, 0] < 0] = 0
         return _Matched(cells, kept)
 
 

@@ -29,6 +29,8 @@ __all__ = [
     "RecordMalformed",
     "build_header",
     "pack",
+    "pack_header",
+    "part_lines",
     "unpack",
 ]
 
@@ -37,6 +39,7 @@ __all__ = [
 RECORD_BYTES_MAX = 1_048_576
 # A header with a basis of some hundred logs: the hub of the most lanes names less.
 HEADER_BYTES_MAX = 16_384
+_BODY_BYTES_MAX = RECORD_BYTES_MAX - HEADER_BYTES_MAX
 
 
 class RecordMalformed(ValueError):
@@ -166,7 +169,7 @@ class Bodies:
     def _begin(self) -> None:
         """Begin another record, whose header takes a position too."""
         self._parts.append([])
-        self._left = RECORD_BYTES_MAX - HEADER_BYTES_MAX
+        self._left = _BODY_BYTES_MAX
         self._position += 1
 
     def _put(self, data: bytes, count: int) -> None:
@@ -175,17 +178,29 @@ class Bodies:
         self._position += count
 
 
+def part_lines(data: bytes) -> list[bytes]:
+    """Part lines into the bodies of as few records as hold them."""
+    if len(data) <= _BODY_BYTES_MAX:
+        return [data]
+    bodies = Bodies(0)
+    bodies.add_many(data, split_lines(data)[1] + 1)
+    return bodies.join()
+
+
 def build_header(
     sequence: int,
     lines: Sequence[bytes] | bytes,
     recorded_at: str,
     network_time: str | None = None,
     basis: tuple[Basis, ...] = (),
+    count: int | None = None,
 ) -> Header:
-    """Build the header of a batch, still without its root."""
+    """Build the header of a batch, still without its root; `count` of its lines, where that is known."""
+    if count is None:
+        count = count_lines(lines) if isinstance(lines, bytes) else len(lines)
     return Header(
         sequence=sequence,
-        count=count_lines(lines) if isinstance(lines, bytes) else len(lines),
+        count=count,
         recorded_at=recorded_at,
         network_time=network_time,
         basis=basis,
@@ -195,11 +210,17 @@ def build_header(
 _header_decoder = msgspec.json.Decoder(Header)
 
 
+def pack_header(record: Record) -> bytes:
+    """Write what stands before the lines of a record; both are at most `RECORD_BYTES_MAX`."""
+    head = encode_json(record.header) + b"\n"
+    size = len(head) + len(record.data)
+    assert size <= RECORD_BYTES_MAX, f"record of {size} bytes"
+    return head
+
+
 def pack(record: Record) -> bytes:
     """Write a record as bytes, at most `RECORD_BYTES_MAX`."""
-    data = encode_json(record.header) + b"\n" + record.data
-    assert len(data) <= RECORD_BYTES_MAX, f"record of {len(data)} bytes"
-    return data
+    return pack_header(record) + record.data
 
 
 def unpack(data: bytes) -> Record:

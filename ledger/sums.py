@@ -127,7 +127,8 @@ class LimbSums:
 
     def take(self, number: int) -> int:
         """Return one sum, and begin it again."""
-        [total] = self.totals(np.array([number]))
+        self._reserve(number + 1)
+        total = (int(self._high[number]) << _LIMB) + int(self._low[number]) + self._large.get(number, 0)
         self.set(number, 0)
         return total
 

@@ -55,8 +55,9 @@ class Credits:
 
     def add_many(self, cuts: Integers, lines: Columns) -> None:
         """Add what many settlements' lines credit; `cuts` has a row for each of them."""
-        accounts, supplier = self._accounts, payable_supplier("").encode()
-        suppliers = np.array([accounts[supplier + node] for node in lines.bytes("node")], dtype=np.int64)
+        accounts, (nodes, places) = self._accounts, lines.numbered("node")
+        prefix = payable_supplier("")
+        suppliers = np.array([accounts[(prefix + node).encode()] for node in nodes], dtype=np.int64)[places]
         burn, fee = (np.full(len(lines), accounts[account.encode()]) for account in (BURN_PENDING, FEE_ACCRUED))
         for to, member in ((suppliers, "net"), (burn, "burn"), (fee, "fee")):
             amounts: Integers | list[int] = lines.amounts(member)

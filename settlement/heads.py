@@ -74,16 +74,17 @@ class Heads:
 
     def _read(self, columns: Columns, numbering: Numbering) -> None:
         rows, count = columns.rows, len(columns)
-        source, key = Spans(columns.data, *columns.span("source")), Spans(columns.data, *columns.span("key"))
+        source, key = columns.spans("source"), columns.spans("key")
         ids = columns.digests("id")
         right = (hash_parts([source, b"|", key], count) == ids).all(axis=1)
         kind = f"{columns.kind.__name__}|".encode()
-        subject, data = Spans(columns.data, *columns.span("subject")), Spans(columns.data, *columns.span("data"))
+        subject, data = columns.spans("subject"), columns.spans("data")
         # As intake's own `content_digest`, since the line is canonical.
         self.contents[rows] = hash_parts([kind, subject, b"|", data], count)[:, :16]
         self.keys[rows] = ids[:, :16]
         self.occurred_at[rows] = columns.numbers("occurred_at")
-        self.streams[rows] = [numbering[name] for name in columns.bytes("stream")]
+        names, places = columns.numbered("stream")
+        self.streams[rows] = np.array([numbering[name.encode()] for name in names], dtype=np.int64)[places]
         self.plain[rows] = right & ~_is_intake(source)
 
 

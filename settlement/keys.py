@@ -104,8 +104,9 @@ class _Runs:
             if not len(asked):
                 break
             found, rest = run.find(hi[asked], lo[asked])
-            yield asked[found], rest
-            asked = np.delete(asked, found)
+            if len(found):
+                yield asked[found], rest
+                asked = np.delete(asked, found)
         if self._files:
             yield from run_files.find_in_files(self._files, halves, self.words)
 
@@ -190,7 +191,7 @@ class _Runs:
 class KeyIndex:
     """A growing map from 16-byte keys to `Seen`."""
 
-    __slots__ = ("_recent", "_recent_max", "_runs")
+    __slots__ = ("_recent", "_recent_max", "_runs", "_waiting")
 
     def __init__(
         self,
@@ -209,6 +210,8 @@ class KeyIndex:
         """
         self._recent_max = recent_max
         self._recent: dict[bytes, Seen] = {}
+        # What came many at once waits until somebody asks: one run instead of a few.
+        self._waiting: list[tuple[Digests, Digests, Indices]] = []
         self._runs = _Runs(5, folder, memory_max)
         if seal is None:
             self._runs.open(until, is_ground)
@@ -217,7 +220,7 @@ class KeyIndex:
 
     def __len__(self) -> int:
         """Count the keys."""
-        return len(self._recent) + len(self._runs)
+        return len(self._recent) + sum(len(keys) for keys, _, _ in self._waiting) + len(self._runs)
 
     @property
     def folder(self) -> Path | None:
@@ -232,6 +235,7 @@ class KeyIndex:
     def find(self, keys: Iterable[bytes]) -> dict[bytes, Seen]:
         """Return those of the keys that were seen before."""
         wanted = list(keys)
+        self._sort_waiting()
         found = {key: self._recent[key] for key in wanted if key in self._recent}
         if wanted and len(self._runs):
             at, content = self._find_in_runs(_digests(wanted))
@@ -252,15 +256,7 @@ class KeyIndex:
 
     def add_many(self, keys: Digests, contents: Digests, positions: Indices) -> None:
         """Keep keys that are new and distinct."""
-        halves = split(keys)
-        self._runs.add(
-            sort(
-                halves[:, 0],
-                np.column_stack(
-                    (halves[:, 1], split(contents), positions.astype(np.int64, copy=False).view(np.uint64))
-                ),
-            )
-        )
+        self._waiting.append((keys, contents, positions))
 
     def seal(self, position: int, ground: str = "") -> Seal | None:
         """Say that the keys are those of all facts below a position; a later process goes on from there.
@@ -284,12 +280,21 @@ class KeyIndex:
             keys, seen, self._recent = list(self._recent), list(self._recent.values()), {}
             positions = np.array([each.position for each in seen], dtype=np.int64)
             self.add_many(_digests(keys), _digests([each.content for each in seen]), positions)
+        self._sort_waiting()
+
+    def _sort_waiting(self) -> None:
+        if self._waiting:
+            keys, contents, positions = (np.concatenate(column) for column in zip(*self._waiting, strict=True))
+            self._waiting = []
+            halves = split(keys)
+            rest = (halves[:, 1], split(contents), positions.astype(np.int64, copy=False).view(np.uint64))
+            self._runs.add(sort(halves[:, 0], np.column_stack(rest)))
 
 
 class KeySet:
     """A growing set of 16-byte digests."""
 
-    __slots__ = ("_recent", "_recent_max", "_runs")
+    __slots__ = ("_recent", "_recent_max", "_runs", "_waiting")
 
     def __init__(
         self,
@@ -304,6 +309,8 @@ class KeySet:
         """Go on from what the folder holds, or begin empty, as `KeyIndex` does."""
         self._recent_max = recent_max
         self._recent: set[bytes] = set()
+        # As those of `KeyIndex`.
+        self._waiting: list[Digests] = []
         self._runs = _Runs(2, folder, memory_max)
         if seal is None:
             self._runs.open(until, is_ground)
@@ -312,7 +319,7 @@ class KeySet:
 
     def __len__(self) -> int:
         """Count the digests."""
-        return len(self._recent) + len(self._runs)
+        return len(self._recent) + sum(map(len, self._waiting)) + len(self._runs)
 
     @property
     def folder(self) -> Path | None:
@@ -328,6 +335,7 @@ class KeySet:
         """Tell whether a digest is here."""
         if key in self._recent:
             return True
+        self._sort_waiting()
         return self._runs.passes_one(key) and bool(self._in_runs(_digests([key]))[0])
 
     def add(self, key: bytes) -> None:
@@ -344,8 +352,7 @@ class KeySet:
 
     def add_many(self, keys: Digests) -> None:
         """Keep digests that are new and distinct."""
-        halves = split(keys)
-        self._runs.add(sort(halves[:, 0], halves[:, 1:]))
+        self._waiting.append(keys)
 
     def seal(self, position: int, ground: str = "") -> Seal | None:
         """Say that the digests are those of all positions below this, as `KeyIndex.seal` does. Raises: OSError."""
@@ -363,6 +370,13 @@ class KeySet:
         if self._recent:
             keys, self._recent = list(self._recent), set()
             self.add_many(_digests(keys))
+        self._sort_waiting()
+
+    def _sort_waiting(self) -> None:
+        if self._waiting:
+            halves = split(np.concatenate(self._waiting))
+            self._waiting = []
+            self._runs.add(sort(halves[:, 0], halves[:, 1:]))
 
 
 def _digests(keys: list[bytes]) -> Digests:

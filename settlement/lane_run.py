@@ -14,14 +14,13 @@ from events.codec import decode
 from events.columns import Batch, Columns, Integers
 from events.event import Event, Fact
 from events.facts import UsageMetered
-from events.hashing import Digests, hash_leaves
 from events.refusal import Refusal
 from ledger.parameters import Parameters
 from settlement.intake import Accepted, Run
 from settlement.lane import Lane
 from settlement.life_run import BatchLives, merge
 from settlement.output import Decided
-from settlement.whole_jobs import WholeJobs
+from settlement.whole_jobs import Taken, WholeJobs
 
 __all__ = ["LaneRuns", "accept_run"]
 
@@ -37,7 +36,6 @@ class LaneRuns:
     def __init__(self, lane: Lane, parameters: Parameters, params_hash: str) -> None:
         """Begin with a lane that has not begun."""
         self._lane = lane
-        self._whole_jobs = WholeJobs(lane.state, parameters, params_hash)
         self._rules = parameters, params_hash
         self._open(Batch({}, np.empty(0, dtype=np.int64)))
 
@@ -45,17 +43,28 @@ class LaneRuns:
         """Read a batch, of which there may be many runs."""
         self._lives = BatchLives(batch, self._lane.state, *self._rules)
         self._facts = _Facts(batch, self._lives.lines_of())
+        self._whole: WholeJobs | None = None
+        usage = batch.columns.get(UsageMetered)
+        if usage is not None:
+            whole = usage.has("data.terms")
+            usage = usage if whole.all() else usage.take(whole)
+            self._whole = WholeJobs(usage, self._lane.state, *self._rules)
 
     def take(self, batch: Batch, run: Run, network_time: int) -> Iterator[Decided]:
         """Decide on the facts of a run, which came at one network time; yield decisions in order."""
         if self._facts.batch is not batch:
             self._open(batch)
         at = run.start
-        for start, end, usage in _find_whole_jobs(batch, run):
-            yield self._take(run, at, start, network_time)
-            yield from self._settle(usage, run.late[start - run.start : end - run.start], network_time)
-            at = end
-        yield self._take(run, at, run.end, network_time)
+        if self._whole is not None:
+            for first, last in _find_in_a_row(self._whole.usage.rows, run):
+                start = int(self._whole.usage.rows[first])
+                if at < start:
+                    yield self._take(run, at, start, network_time)
+                at = start + last - first
+                late = run.late[start - run.start : at - run.start]
+                yield from self._settle(self._whole, first, last, late, network_time)
+        if at < run.end:
+            yield self._take(run, at, run.end, network_time)
 
     def _take(self, run: Run, start: int, end: int, network_time: int) -> Decided:
         """Decide on the facts of some lines: on regular lives at once, on all else one by one beside them."""
@@ -86,41 +95,41 @@ class LaneRuns:
         lines = np.flatnonzero(alone)
         return (lines + start).tolist(), self._facts.accept(lines + start, late[lines])
 
-    def _settle(self, usage: Columns, late: npt.NDArray[np.bool_], network_time: int) -> Iterator[Decided]:
-        taken = self._whole_jobs.settle(usage, late)
-        data, ends = taken.lines
-        starts = np.concatenate((np.zeros(1, dtype=np.int64), ends))[:-1]
-        hashes = hash_leaves(data, starts, ends - 1)
-        self._lane.writer.count_many(taken.epochs, hashes, taken.fee, taken.burn)
+    def _settle(
+        self, whole: WholeJobs, first: int, last: int, late: npt.NDArray[np.bool_], network_time: int
+    ) -> Iterator[Decided]:
+        taken = whole.settle(first, last, late)
+        assert taken.decided.hashes is not None
+        self._lane.writer.count_many(taken.epochs, taken.decided.hashes, taken.fee, taken.burn)
+        if taken.mask.all():
+            yield taken.decided
+            return
         # How many of the decisions come before each fact that was not taken.
-        places = np.cumsum(taken.mask)[~taken.mask].tolist()
+        apart = np.flatnonzero(~taken.mask)
+        places = np.cumsum(taken.mask)[apart].tolist()
         before = 0
-        for place, accepted in zip(places, _accept(usage.take(~taken.mask), late[~taken.mask]), strict=True):
-            yield _cut(data, ends, hashes, before, place)
+        for place, accepted in zip(places, _accept(whole.usage.take(first + apart), late[apart]), strict=True):
+            yield _cut(taken, before, place)
             yield self._lane.take(accepted, network_time)
             before = place
-        yield _cut(data, ends, hashes, before, len(ends))
+        yield _cut(taken, before, len(taken.ends))
 
 
-def _cut(data: bytes, ends: Integers, hashes: Digests, start: int, end: int) -> Decided:
-    """Return some of many decisions; `ends` are the places behind their LFs."""
-    if start == 0 and end == len(ends):
-        return Decided(data, hashes)
-    places = [int(ends[row - 1]) if row else 0 for row in (start, end)]
+def _cut(taken: Taken, start: int, end: int) -> Decided:
+    """Return some of many decisions."""
+    data, hashes = taken.decided
+    assert hashes is not None
+    places = [int(taken.ends[row - 1]) if row else 0 for row in (start, end)]
     return Decided(data[places[0] : places[1]], hashes[start:end])
 
 
-def _find_whole_jobs(batch: Batch, run: Run) -> Iterator[tuple[int, int, Columns]]:
-    """Yield where whole jobs stand in a row: the lines from and to, and their columns."""
-    usage = batch.columns.get(UsageMetered)
-    if usage is None:
-        return
-    mine = np.flatnonzero((usage.rows >= run.start) & (usage.rows < run.end) & usage.has("data.terms"))
-    breaks = np.flatnonzero(np.diff(usage.rows[mine]) != 1) + 1
-    for places in np.split(mine, breaks):
-        if len(places) >= WHOLE_MIN:
-            start, end = int(usage.rows[places[0]]), int(usage.rows[places[-1]]) + 1
-            yield start, end, usage if len(places) == len(usage) else usage.take(places)
+def _find_in_a_row(lines: Integers, run: Run) -> Iterator[tuple[int, int]]:
+    """Yield from and to which place lines of a run stand in a row, enough of them."""
+    first, last = np.searchsorted(lines, (run.start, run.end)).tolist()
+    breaks = (first + 1 + np.flatnonzero(np.diff(lines[first:last]) != 1)).tolist()
+    for start, end in zip([first, *breaks], [*breaks, last], strict=True):
+        if end - start >= WHOLE_MIN:
+            yield start, end
 
 
 class _Facts:

@@ -18,8 +18,8 @@ from events.columns import Integers, split_lines
 
 __all__ = ["CHUNK_BYTES", "LINE_BYTES_MAX", "Chunk", "Line", "read_chunks"]
 
-# One chunk becomes one record and one sync: large enough for a few thousand facts a sync, small enough for a message.
-CHUNK_BYTES = 1_000_000
+# One chunk is judged at once and acknowledged as a whole; its facts become a few records, each with its sync.
+CHUNK_BYTES = 4_000_000
 # Far above any event (a parameter set is some 2 KB), far below a record.
 LINE_BYTES_MAX = 65_536
 

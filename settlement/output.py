@@ -9,12 +9,12 @@ from typing import NamedTuple, NoReturn
 
 import numpy as np
 
-from events.columns import count_lines, split_lines
+from events.columns import count_lines
 from events.hashing import Digests
 from events.instant import format_instant
 from events.killpoints import reach
 from events.log import Log
-from events.record import Basis, Bodies, Record
+from events.record import Basis, Record, part_lines
 from ledger.errors import LedgerInvariantBroken
 from settlement.timekeeper import BEFORE_TIME
 
@@ -108,8 +108,9 @@ class Output:
             data = self._compare(data)
         if data:
             # What the log held already is not told apart among the hashes.
-            self._pending.append(decided if data is decided.data else Decided(data))
-            self._waiting += count_lines(data)
+            new = decided if data is decided.data else Decided(data)
+            self._pending.append(new)
+            self._waiting += count_lines(data) if new.hashes is None else len(new.hashes)
 
     def _compare(self, data: bytes) -> bytes:
         """Hold decisions against what the log has at this place; return what lies behind its end."""
@@ -165,11 +166,9 @@ class Output:
         stands_at = format_instant(self.network_time) if self.network_time > BEFORE_TIME else None
         reach("settle.1-decided")
         data, hashes = Decided.join(self._pending)
-        bodies = Bodies(self.end)
-        bodies.add_many(data, split_lines(data)[1] + 1)
         start = 0
-        for body in bodies.join():
-            end = start + count_lines(body)
+        for body in part_lines(data):
+            end = start + (self._waiting if body is data else count_lines(body))
             mine = None if hashes is None else hashes[start:end]
             self.end = self.log.append(body, self._now(), stands_at, tuple(self._basis.values()), mine).end
             start = end

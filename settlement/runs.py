@@ -79,6 +79,8 @@ class MemoryRun:
     def find(self, hi: Words, lo: Words) -> tuple[Indices, Words]:
         """Return which of the digests are here, by their indices, and the `rest` of each."""
         own, places = self._rows, np.searchsorted(self._rows.hi, hi)
+        if not (np.take(own.hi, places, mode="clip") == hi).any():
+            return places[:0], own.rest[:0]
         wanted, found = np.arange(len(hi)), np.full(len(hi), -1, dtype=np.int64)
         while len(wanted):
             inside = places < len(own.hi)

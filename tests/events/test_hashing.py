@@ -1,8 +1,10 @@
 """Many hashes and lines at once, against `hashlib` and against bytes put together one by one."""
 
 import ctypes
+import zlib
 from collections.abc import Callable, Sequence
 from hashlib import sha256
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from events import hashing
-from events.hashing import Spans, extend_frontier, hash_leaves, hash_parts, join_texts, render_lines
+from events.hashing import (
+    Spans,
+    extend_crc32,
+    extend_frontier,
+    hash_leaves,
+    hash_parts,
+    join_texts,
+    number_texts,
+    render_lines,
+)
 from events.merkle import Tree
 from events.native import load
 from tests.events.naive_merkle import naive_leaf, naive_root
@@ -163,3 +174,28 @@ def test_a_tree_that_grows_by_many_is_the_tree_that_grows_by_one(size: int) -> N
         assert grown.root() == naive_root(leaves[: size + more])
         extended = extend_frontier(list(one_by_one.frontier()), size, added)
         assert extended is None or tuple(extended) == grown.frontier()
+
+
+@PLAINLY
+@given(
+    texts=st.lists(st.binary(max_size=9) | st.sampled_from([b"", b"node-1", b"a consumer's long name"]), max_size=40)
+)
+def test_equal_texts_have_one_number_in_the_order_of_the_first(plainly: bool, texts: list[bytes]) -> None:
+    first: dict[bytes, int] = {}
+    for row, text in enumerate(texts):
+        first.setdefault(text, row)
+
+    firsts, numbers = number_texts(*spans_of(texts), plainly=plainly)
+
+    assert firsts.tolist() == list(first.values())
+    assert [texts[firsts[number]] for number in numbers.tolist()] == texts
+
+
+@pytest.mark.usefixtures("way")
+def test_a_checksum_goes_on_from_another_as_zlib_says() -> None:
+    data = Random("crc").randbytes(5_000)
+
+    for length in (0, 1, 1_023, *range(1_024, 1_110), 5_000):
+        before = zlib.crc32(data[length:])
+        assert extend_crc32(data[:length]) == extend_crc32(data[:length], plainly=True) == zlib.crc32(data[:length])
+        assert extend_crc32(data[:length], before) == zlib.crc32(data[:length], before)

@@ -256,6 +256,7 @@ def test_a_file_that_is_cut_under_its_reader_is_named(tmp_path: Path, kept: int)
     index.add_many(
         np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, 16), np.zeros((64, 16), dtype=np.uint8), np.arange(64)
     )
+    assert len(index.find(keys)) == 64
     [path] = tmp_path.iterdir()
     os.truncate(path, kept)
     with pytest.raises(RunDamaged, match=path.name):
@@ -269,6 +270,7 @@ def test_bytes_that_change_under_a_reader_are_not_carried_on_into_a_merge(tmp_pa
     def add(start: int) -> None:
         keys = np.frombuffer(random.randbytes(16 * 16), dtype=np.uint8).reshape(-1, 16)
         index.add_many(keys, np.zeros((16, 16), dtype=np.uint8), np.arange(start, start + 16))
+        index.find_many(keys)
 
     add(0)
     [path] = tmp_path.iterdir()

@@ -84,6 +84,7 @@ def new_lane(money: list[int], oldest_open: int) -> Lane:
     st.lists(st.tuples(usages(), st.booleans()), min_size=8, max_size=40),
     st.lists(st.sampled_from([0, 10**6, 10**14, 2**63, 10**30]), min_size=3, max_size=3),
     st.integers(0, 2),
+    st.integers(0, 40),
 )
 @example(
     [
@@ -95,8 +96,9 @@ def new_lane(money: list[int], oldest_open: int) -> Lane:
     ],
     [1_500, 0, 0],
     0,
+    9,
 )
-def test_many_at_once_are_as_one_by_one(jobs: list[Any], money: list[int], closed_days: int) -> None:
+def test_many_at_once_are_as_one_by_one(jobs: list[Any], money: list[int], closed_days: int, cut: int) -> None:
     oldest = START // DAY + closed_days
     facts = [fact_of(number, usage) for number, (usage, _) in enumerate(jobs)]
     late = [one for _, one in jobs]
@@ -110,7 +112,13 @@ def test_many_at_once_are_as_one_by_one(jobs: list[Any], money: list[int], close
         for fact, time, is_late in zip(facts, times, late, strict=True)
     )
     batch = read_columns(data, *split_lines(data))
-    found = Decided.join(list(runs.take(batch, Run(0, len(facts), np.array(late)), START)))
+    # Two runs of one batch, as a mark would part them.
+    cut = min(cut, len(facts))
+    parts = [
+        Run(0, cut, np.array(late[:cut], dtype=np.bool_)),
+        Run(cut, len(facts), np.array(late[cut:], dtype=np.bool_)),
+    ]
+    found = Decided.join([decided for part in parts for decided in runs.take(batch, part, START)])
 
     assert found.data == expected
     assert found.hashes is not None
