@@ -3,11 +3,12 @@
 python -m benchmarks.cluster --n 30000 --lanes 8
 python -m dev run -- python -m benchmarks.cluster       where no servers run yet
 
-First the product's own path: ingest, then settling with a worker beside it, from the first fact to the last balance;
-and single facts on an idle cluster, until they are acknowledged and until what they lead to is committed. Then the
-projecting alone: our records in one topic, each decision as a message of its own in another, since an agent takes one
-event at a time; each projects what is there into a database of its own, in a process of its own, from its first event
-to its last. Broker and database run on the same CPUs. All must end with the same sums of all accounts.
+First the product's own path: ingest, then settling with a worker beside it that has started up, from the first fact to
+the last balance; and single facts on an idle cluster, until they are acknowledged and until what they lead to is
+committed. Then the projecting alone: our records in one topic, each decision as a message of its own in another, since
+an agent takes one event at a time; each projects what is there into a database of its own, in a process of its own,
+from its first event to its last; then single balances are looked up, now and at past positions. Broker and database run
+on the same CPUs. All must end with the same sums of all accounts.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from multiprocessing.synchronize import Semaphore
 from pathlib import Path
 from time import perf_counter, process_time, sleep
 from typing import Any, NamedTuple
@@ -33,6 +35,7 @@ from app.cluster import ClusterBooks
 from app.facts import Producer, to_line
 from app.settings import Settings
 from app.stages import SETTLE, Stages
+from benchmarks.segments import measure_lookups
 from benchmarks.stream import PARAMETERS, usage_stream, write_lines
 from dev.__main__ import KAFKA, POSTGRES
 from dev.postgres import create_database, drop_database
@@ -47,6 +50,7 @@ from ledger.parameters import parameters_from_toml
 from ledger.post import post
 from projections import tables
 from projections.database import migrate, open_postgres
+from projections.past import Past
 from projections.project import Projector
 from projections.worker import run_worker
 from settlement.ingest import ingest
@@ -263,8 +267,7 @@ def run_stages(servers: Sequence[str], url: str, prefix: str, lanes: int, stream
         ingested.mark()
         os.close(file)
         ingested.measured(facts).say("ingest")
-        worker = multiprocessing.get_context("spawn").Process(target=work, args=(settings.model_dump_json(), url))
-        worker.start()
+        worker = start_worker(settings, url, lanes)
         with books.stages(SETTLE) as stages:
             settled.mark()
             stages.run()
@@ -279,10 +282,29 @@ def run_stages(servers: Sequence[str], url: str, prefix: str, lanes: int, stream
         worker.join()
 
 
-def work(settings: str, url: str) -> None:
-    """Be a worker until terminated."""
+def start_worker(settings: Settings, url: str, lanes: int) -> Any:
+    """Start a worker; once it has taken up all logs, say how long that took, and return its process."""
+    context, began = multiprocessing.get_context("spawn"), perf_counter()
+    taken = context.Semaphore(0)
+    worker = context.Process(target=work, args=(settings.model_dump_json(), url, taken))
+    worker.start()
+    for _ in range(lanes + 2):
+        taken.acquire()
+    print(f"{'worker, to its logs':<22}{perf_counter() - began:>6.2f} s")
+    return worker
+
+
+def work(settings: str, url: str, taken: Semaphore) -> None:
+    """Be a worker until terminated; tell of each log that is taken up."""
     told = json.loads(settings)["kafka"]
-    engine = open_postgres(url, writable=True)
+    engine, take_up = open_postgres(url, writable=True), Projector.take_up
+
+    def tell(projector: Projector, log: str) -> int:
+        position = take_up(projector, log)
+        taken.release()
+        return position
+
+    Projector.take_up = tell  # type: ignore[assignment, method-assign]
     lanes = ClusterBooks(Settings.model_validate({"kafka": told, "postgres": {"url": url}})).count_lanes()
     run_worker(Brokers(tuple(told["servers"])), engine, told["prefix"], lanes, lambda: False)
 
@@ -292,8 +314,10 @@ def wait_for_head(books: ClusterBooks, url: str) -> None:
     ends = {log.name: log.end() for log in books.ledgers()}
     engine = open_postgres(url, writable=True)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        while {row.log: row.position for row in connection.execute(select(tables.checkpoint))}.items() < ends.items():
+        positions: dict[str, int] = {}
+        while any(positions.get(log, 0) < end for log, end in ends.items()):
             sleep(0.005)
+            positions = {row.log: row.position for row in connection.execute(select(tables.checkpoint))}
     engine.dispose()
 
 
@@ -329,9 +353,11 @@ def compare(brokers: Brokers, prefix: str, logs: list[Log], databases: tuple[str
     migrate(engine, MIGRATIONS)
     engine.dispose()
     head, history = in_process(project, brokers.servers, ours, prefix, len(logs) - 1, events)
-    agent = in_process(run_agent, brokers.servers, plain, f"{prefix}.plain", events)
     head.say("worker, head")
     history.say("worker, history")
+    for name, (middle, most) in measure_lookups(open_postgres(ours, writable=False), Past(Path(), [])).items():
+        print(f"{name:<22}{middle:>6.0f} µs p50 {most:>6.0f} µs p99")
+    agent = in_process(run_agent, brokers.servers, plain, f"{prefix}.plain", events)
     agent.say("plain agent, ORM")
     exact = our_sums(ours) == plain_sums(plain)
     print(f"{len(records):,} records; the same sums of all accounts: {'yes' if exact else 'NO'}")

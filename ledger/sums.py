@@ -56,6 +56,11 @@ class Limbs(NamedTuple):
             return self
         return _carry(*(np.add.reduceat(limb, starts) for limb in self))
 
+    def are_below(self, others: "Limbs") -> npt.NDArray[np.bool_]:
+        """Tell which numbers are less than the others at their places."""
+        (low, high), (other_low, other_high) = _carry(*self), _carry(*others)
+        return np.asarray((high < other_high) | ((high == other_high) & (low < other_low)), dtype=np.bool_)
+
     def ints(self) -> list[int]:
         """Return the numbers as Python's."""
         low, high = _carry(self.low, self.high)
@@ -123,7 +128,7 @@ class LimbSums:
 
     def totals(self, numbers: Integers) -> list[int]:
         """Return the sums of some accounts."""
-        return self._at(numbers).ints()
+        return self.limbs(numbers).ints()
 
     def take(self, number: int) -> int:
         """Return one sum, and begin it again."""
@@ -138,7 +143,7 @@ class LimbSums:
             return amounts
         first = np.flatnonzero(np.diff(numbers, prepend=-1))
         lengths = np.diff(first, append=len(numbers))
-        before = self._at(numbers[first])
+        before = self.limbs(numbers[first])
         if amounts.high.dtype != object and int(amounts.high.max()) * len(numbers) >= _HIGH_SAFE:
             amounts = Limbs(*(limb.astype(object) for limb in amounts))
         reached = []
@@ -148,7 +153,8 @@ class LimbSums:
         self.add(numbers, amounts)
         return _carry(*reached)
 
-    def _at(self, numbers: Integers) -> Limbs:
+    def limbs(self, numbers: Integers) -> Limbs:
+        """As `totals`, in limbs."""
         if not len(numbers):
             return limbs_of([])
         self._reserve(int(numbers.max()) + 1)

@@ -25,7 +25,8 @@ _ENTER = (
     "INSERT INTO account (asset, account, vault, supply_class) SELECT asset, account, vault, supply_class FROM {} "
     "ON CONFLICT (account, asset, vault) DO NOTHING"
 )
-_FIND = "SELECT account.id, asset, account, vault FROM {} AS wanted JOIN account USING (asset, account, vault)"
+# Wanted under the number that it has here.
+_FIND = "SELECT wanted.id, account.id FROM {} AS wanted JOIN account USING (asset, account, vault)"
 
 
 class Accounts:
@@ -69,17 +70,17 @@ class Accounts:
             insert_tuples(connection, tables.account, [(id, *row) for id, row in zip(ids, rows, strict=True)])
             self._put(range(first, self._entered), ids)
         else:
-            self._enter_among_others(connection, rows)
+            self._enter_among_others(connection, [(number, *row) for number, row in enumerate(rows, first)])
 
     def _enter_among_others(self, connection: Connection, rows: list[tuple[Any, ...]]) -> None:
         """Enter what nobody has entered, in order of the key, so that no two projectors wait for one another."""
         # The insertion waits until a row of somebody else's is committed; so the second statement sees it.
-        wanted = stage(connection, tables.account, [(0, *row) for row in sorted(rows, key=itemgetter(1, 0, 2))])
+        wanted = stage(connection, tables.account, sorted(rows, key=itemgetter(2, 1, 3)))
         cursor: Any = connection.connection.cursor()
         cursor.execute(_ENTER.format(wanted))
-        found = {Key(*key): id for id, *key in cursor.execute(_FIND.format(wanted)).fetchall()}
+        found = cursor.execute(_FIND.format(wanted)).fetchall()
         assert len(found) == len(rows), "accounts are neither entered nor found"
-        self._put(list(map(self.names.number, found)), list(found.values()))
+        self._put(*zip(*found, strict=True))
 
     def _put(self, numbers: Sequence[int], ids: Sequence[int]) -> None:
         if len(self._ids) < len(self.names):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from events.codec import decode
-from events.columns import Columns, Integers, read_columns, split_lines
+from events.columns import Columns, Integers, read_columns
 from events.event import Decision, Event
 from events.log import Log
 from events.record import Record
@@ -103,7 +103,11 @@ class Batch:
 
     def _read_part(self, offset: int, records: list[Record], names: Names) -> list[Moves]:
         data = b"".join([record.data for record in records])
-        starts, ends = split_lines(data)
+        begins = np.cumsum([0, *(len(record.data) for record in records[:-1])])
+        starts, ends = (
+            np.concatenate([record.spans[side] + begin for record, begin in zip(records, begins.tolist(), strict=True)])
+            for side in range(2)
+        )
         moves, rest = [], []
         batch = read_columns(data, starts, ends)
         for kind, columns in batch.columns.items():

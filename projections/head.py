@@ -57,16 +57,22 @@ class Head:
         """Add a batch's postings; return the accounts that moved. Raises: LedgerInvariantBroken."""
         for sums, amounts in zip(self._sums, (moves.debits, moves.credits), strict=True):
             sums.add(moves.accounts, amounts)
-        return np.unique(moves.accounts)
+        moved = np.zeros(len(self.accounts.names), dtype=bool)
+        moved[moves.accounts] = True
+        return np.flatnonzero(moved)
 
-    def rows(self, moved: Integers) -> list[tuple[Any, ...]]:
-        """Return the balances of accounts that have ids, in the order of their key. Raises: LedgerInvariantBroken."""
+    def columns(self, moved: Integers) -> list[list[Any]]:
+        """Return the balances of accounts that have ids, column by column, in the order of their key.
+
+        Raises: LedgerInvariantBroken.
+        """
         ids = self.accounts.ids(moved)
         order = np.argsort(ids)
         moved, ids = moved[order], ids[order]
-        debits, credits = (sums.totals(moved) for sums in self._sums)
-        self._find_below(zip(moved.tolist(), debits, credits, strict=True))
-        return list(zip(ids.tolist(), [self.log] * len(ids), map(str, debits), map(str, credits), strict=True))
+        debits, credits = (sums.limbs(moved) for sums in self._sums)
+        below = np.flatnonzero(credits.are_below(debits))
+        self._find_below(zip(moved[below].tolist(), debits.pick(below).ints(), credits.pick(below).ints(), strict=True))
+        return [ids.tolist(), [self.log] * len(ids), debits.texts(), credits.texts()]
 
     def check_floors(self, connection: Connection) -> None:
         """Assert that no account is below zero, once all logs are folded. Raises: LedgerInvariantBroken."""

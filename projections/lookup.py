@@ -2,7 +2,8 @@
 
     BalanceReader = read_balances        for one account's name; the same answer, without building a query each time
 
-Up to where a log is sealed its segments are asked, behind that the rows of its history.
+Up to where a log is sealed its segments are asked, behind that the rows of its history. On PostgreSQL, where nothing is
+sealed and each question is a journey, one statement asks all.
 """
 
 from collections.abc import Sequence
@@ -26,6 +27,12 @@ _NOW = (
     "SELECT a.asset, a.vault, b.debits, b.credits FROM account AS a JOIN balance AS b ON b.account_id = a.id "
     "WHERE a.account = ?"
 )
+_AT = (
+    "SELECT NULL, log, position, NULL FROM checkpoint UNION ALL SELECT a.asset, a.vault, h.debits, h.credits "
+    "FROM account AS a CROSS JOIN unnest(?::text[], ?::bigint[]) AS wanted (log, size) CROSS JOIN LATERAL ("
+    "SELECT debits, credits FROM history WHERE account_id = a.id AND log = wanted.log AND sequence < wanted.size "
+    "ORDER BY sequence DESC LIMIT 1) AS h WHERE a.account = ?"
+)
 _KEYS = "SELECT id, asset, vault FROM account WHERE account = ? ORDER BY asset, vault"
 _REACHED = (
     "SELECT debits, credits FROM history WHERE account_id = ? AND log = ? AND sequence >= ? AND sequence < ? "
@@ -48,53 +55,61 @@ class BalanceReader:
     def __init__(self, engine: Engine, past: Past) -> None:
         """Connect. Raises: SchemaOutdated."""
         self._past = past
-        self._connection: Any = engine.raw_connection()
+        self._is_embedded = engine.dialect.name == "sqlite"
+        self._held = engine.connect()
+        if not self._is_embedded:
+            # Each statement sees one moment, and needs no transaction around it; nor is it planned each time.
+            self._held = self._held.execution_options(isolation_level="AUTOCOMMIT")
+            self._held.exec_driver_sql("SET plan_cache_mode = force_generic_plan")
+            # Nobody is given it behind us.
+            self._held.detach()
+        self._connection: Any = self._held.connection
         self._cursor: Any = self._connection.cursor()
-        self._mark = "?" if engine.dialect.name == "sqlite" else "%s"
-        # On PostgreSQL others may take the tables' place between two questions, with other ids.
-        self._can_keep = engine.dialect.name == "sqlite"
+        self._mark = "?" if self._is_embedded else "%s"
         self._keys: dict[str, list[tuple[int, Key, bytes, int]]] = {}
         self._cover(dict(self._read(_POSITIONS)))
-        self._connection.rollback()
 
     def close(self) -> None:
         """Give back the connection."""
-        self._connection.close()
+        self._held.close()
 
     def now(self, name: str) -> Standing:
         """Return an account's balances as they stand. Raises: AccountUnknown."""
-        position: dict[str, int] = {}
-        sums: dict[tuple[str, str], tuple[int, int]] = {}
-        rows = self._read(_NOW, name)
-        self._connection.rollback()
-        for asset, place, debits, credits in rows:
-            if asset is None:
-                if "/" not in place:
-                    position[place] = int(debits)
-                continue
-            before = sums.get((asset, place), (0, 0))
-            sums[asset, place] = before[0] + int(debits), before[1] + int(credits)
-        if not sums:
-            raise AccountUnknown(f"nothing has moved {name} up to {format_position(position)}")
-        return Standing(
-            position, [Balance(Key(asset, name, vault), *sums[asset, vault]) for asset, vault in sorted(sums)]
-        )
+        places, found = self._ask(name, _NOW, name)
+        position = {log: size for log, size in places.items() if "/" not in log}
+        return Standing(position, _known(name, position, found))
 
     def at(self, name: str, position: dict[str, int]) -> list[Balance]:
         """Return an account's balances at a position of records' ends. Raises: AccountUnknown, AtRefused."""
+        if self._is_embedded:
+            return _known(name, position, self._at_some_sealed(name, position))
+        places, found = self._ask(name, _AT, list(position), list(position.values()), name)
+        for log, size in position.items():
+            _check_reached(log, size, places)
+        return _known(name, position, found)
+
+    def _ask(self, name: str, statement: str, *values: Any) -> tuple[dict[str, int], list[Balance]]:
+        """Return all checkpoints, and an account's balances; both are of the same moment."""
+        places: dict[str, int] = {}
+        sums: dict[tuple[str, str], tuple[int, int]] = {}
+        for asset, place, debits, credits in self._read(statement, *values):
+            if asset is None:
+                places[place] = int(debits)
+                continue
+            before = sums.get((asset, place), (0, 0))
+            sums[asset, place] = before[0] + int(debits), before[1] + int(credits)
+        return places, [Balance(Key(asset, name, vault), *sums[asset, vault]) for asset, vault in sorted(sums)]
+
+    def _at_some_sealed(self, name: str, position: dict[str, int]) -> list[Balance]:
         lost = False
         while True:
             try:
-                found = self._at(name, position, lost)
+                return self._at(name, position, lost)
             except SegmentUnusable:
                 # The past has lost it, and ends before it.
                 lost = True
-                continue
             finally:
                 self._connection.rollback()
-            if not found:
-                raise AccountUnknown(f"nothing has moved {name} up to {format_position(position)}")
-            return found
 
     def _at(self, name: str, position: dict[str, int], lost: bool) -> list[Balance]:
         if all(size <= self._past.end(log) for log, size in position.items()):
@@ -142,9 +157,9 @@ class BalanceReader:
         """
         places = dict(self._read(_POSITIONS))
         for log, size in position.items():
-            reached, begin = places.get(history_of(log), 0), places.get(rows_of(log), 0)
-            if size > max(reached, self._past.end(log)):
-                raise AtRefused(f"the history of {log} is written up to {log}:{reached}, not to {log}:{size} yet")
+            begin = places.get(rows_of(log), 0)
+            if size > self._past.end(log):
+                _check_reached(log, size, places)
             if begin > self._past.end(log) and not lost:
                 self._past.refresh()
                 self._cover(places)
@@ -154,10 +169,22 @@ class BalanceReader:
     def _cover(self, places: dict[str, int]) -> None:
         """Tell whether the tables know all accounts that are sealed; then what is found of them stays so."""
         sealed = {log.name: self._past.end(log.name) for log in self._past.logs()}
-        self._covered = self._can_keep and all(places.get(log, 0) >= end for log, end in sealed.items())
+        self._covered = all(places.get(log, 0) >= end for log, end in sealed.items())
         self._keys.clear()
 
     def _read(self, statement: str, *values: Any) -> Sequence[Any]:
         self._cursor.execute(statement.replace("?", self._mark), values)
         rows: Sequence[Any] = self._cursor.fetchall()
         return rows
+
+
+def _check_reached(log: str, size: int, places: dict[str, int]) -> None:
+    reached = places.get(history_of(log), 0)
+    if size > reached:
+        raise AtRefused(f"the history of {log} is written up to {log}:{reached}, not to {log}:{size} yet")
+
+
+def _known(name: str, position: dict[str, int], found: list[Balance]) -> list[Balance]:
+    if not found:
+        raise AccountUnknown(f"nothing has moved {name} up to {format_position(position)}")
+    return found

@@ -48,7 +48,6 @@ from projections.write import (
     insert_tuples,
     upsert_columns,
     upsert_rows,
-    upsert_tuples,
 )
 
 __all__ = ["ProjectionMoved", "Projector"]
@@ -241,7 +240,7 @@ class Projector:
                 insert_tuples(connection, tables.record, [record_row(batch.log, header) for header in batch.headers])
                 for name, rows in added.items():
                     insert_rows(connection, tables.METADATA.tables[name], rows)
-                upsert_tuples(connection, tables.balance, head.rows(moved))
+                upsert_columns(connection, tables.balance, head.columns(moved))
                 for other in self._heads.values():
                     other.check_covered(connection)
                 reach("project.1-rows-written")

@@ -8,6 +8,7 @@ logs go on.
 """
 
 import asyncio
+import gc
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,6 +37,8 @@ _FACTS = "facts/hub"
 HALTED = Gauge(
     "omnisync_projection_halted", "1 where a log is damaged or breaks an invariant, and stands.", ["log"], registry=None
 )
+# What is new for the head waits for so many events of history at most.
+HISTORY_EVENTS = 8_192
 # How soon a request to stop is seen.
 WATCH_S = 0.2
 # Some statements go to the driver itself, and its errors come as they are.
@@ -92,7 +95,8 @@ class _Folding:
         batches = self._behind.get(name)
         if batches is None:
             begin, end = self._position(history_of(name)), self._position(name)
-            batches = self._behind[name] = read_records(self.reader(name), begin, end) if begin < end else iter(())
+            behind = read_records(self.reader(name), begin, end, HISTORY_EVENTS) if begin < end else iter(())
+            batches = self._behind[name] = behind
         records = next(batches, None)
         if records is None:
             del self._behind[name]
@@ -154,6 +158,8 @@ def run_worker(
     Raises: LogFault, DatabaseUnreachable where a server cannot be reached at the start; behind the end,
     the first fault for which a log was halted, LogDamaged or LedgerInvariantBroken.
     """
+    # What was imported stays, and is not looked through for garbage again and again.
+    gc.freeze()
     folding = _Folding(brokers, engine, prefix, lanes)
     try:
         with engine.connect() as connection:

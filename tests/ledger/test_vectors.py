@@ -211,6 +211,13 @@ def test_limbs_come_back_as_the_numbers_they_were(amounts: list[int]) -> None:
     assert limbs_of(np.array(small, dtype=np.int64)).ints() == small
 
 
+@given(st.lists(st.tuples(AMOUNTS, AMOUNTS)))
+def test_limbs_are_compared_as_the_numbers_they_are(pairs: list[tuple[int, int]]) -> None:
+    ones, others = (limbs_of([pair[side] for pair in pairs]) for side in range(2))
+
+    assert ones.are_below(others).tolist() == [one < other for one, other in pairs]
+
+
 @pytest.mark.parametrize("additions_max", [2**30, 3])
 @given(batches=st.lists(MOVES, max_size=5), kept=st.dictionaries(st.integers(0, 5), AMOUNTS))
 def test_sums_are_exact_at_any_size(

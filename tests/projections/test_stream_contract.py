@@ -10,6 +10,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.consumer.fetcher import Fetcher
 from faust.app.base import App, BootStrategy
+from faust.tables import TableManager
 from faust.transport.consumer import Consumer, ThreadDelegateConsumer
 from faust.transport.drivers import aiokafka as driver
 from mode import Service
@@ -57,6 +58,11 @@ def test_the_consumer_is_still_told_its_isolation_before_it_starts() -> None:
     assert "isolation_level=self._isolation_level" in text
     assert "fetch_max_wait_ms=self._fetch_max_wait_ms" in text
     assert {"isolation_level", "fetch_max_wait_ms"} <= set(inspect.signature(Fetcher.__init__).parameters)
+
+
+def test_tables_are_waited_for_nowhere_but_as_their_manager_starts() -> None:
+    assert inspect.getsource(TableManager.on_start).count("self.sleep(1.0)") == 1
+    assert inspect.getsource(inspect.getmodule(TableManager)).count("self.sleep(") == 1  # type: ignore[arg-type]
 
 
 def test_faust_alone_would_read_what_was_aborted() -> None:
