@@ -76,9 +76,11 @@ class Partition:
                 try:
                     return int(self._consumer.end_offsets([self._partition])[self._partition])
                 except KafkaTimeoutError:
-                    # A broker that stands still answers nobody; behind this another one leads.
+                    # A broker that stands still answers nobody; behind this another one leads. Until it is told to
+                    # look for that one, the client goes on asking the first, be it refused as no leader.
                     if not left:
                         raise
+                    self._consumer._client.cluster.request_update()
         raise AssertionError("the last try returns or raises")
 
     def begin(self) -> int:
