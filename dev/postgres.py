@@ -63,6 +63,14 @@ class Postgres:
         """End the server at once (SIGKILL), as a lost machine would; the next start recovers."""
         self._server.kill()
 
+    def limit_files(self) -> None:
+        """Let the server write into no file (RLIMIT_FSIZE), as if its disk were full, until it is started anew."""
+        self._server.limit_files()
+
+    def running(self) -> bool:
+        """Tell whether the server is there."""
+        return self._server.running()
+
     def restart(self) -> None:
         """Stop and start on the same port."""
         self.stop()
@@ -81,7 +89,7 @@ class Postgres:
         self.folder.mkdir(parents=True, exist_ok=True)
         if self._user is not None and not open_to_all(self.folder):
             raise ServerFault(f"user {self._user} cannot reach {self.folder}: choose a folder open to all")
-        self._data.mkdir(mode=0o700)
+        self._data.mkdir(mode=0o700, exist_ok=True)
         if self._user is not None:
             shutil.chown(self._data, self._user)
         command = [self._program("initdb"), "-D", str(self._data), "-U", OWNER]
