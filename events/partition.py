@@ -20,7 +20,7 @@ __all__ = ["MessageLost", "Partition"]
 FETCH_BYTES = 2 * 1024 * 1024
 MESSAGES_MAX = 500
 POLL_MS = 100
-# So long a broker may take to answer; and so often it is asked where a log ends.
+# So long a broker may take to answer; where a log ends it is asked several times, and between them who leads.
 REQUEST_MS_MAX = 5_000
 END_MS, END_TRIES = 2_000, 15
 # With POLL_MS: 10 seconds without anything, though there is something, is a stall.

@@ -114,6 +114,16 @@ def test_whatever_is_no_fault_of_kafkas_passes() -> None:
         connect(interrupted, Brokers(("127.0.0.1:9092",)))
 
 
+def test_that_a_node_cannot_be_reached_is_no_exception(kafka: tuple[str, ...], topic_prefix: str) -> None:
+    """Behind one, the producer would not send again what adds partitions to a transaction, and time would run out."""
+    with closing(KafkaWriter(Brokers(kafka), topic_prefix)) as writer:
+        client = writer._producer._sender._client
+        node = type(client.cluster.brokers()[0])
+        client.cluster._coordinator_brokers["lost"] = node("lost", "127.0.0.1", 1, None)
+
+        assert not client.await_ready("lost", timeout_ms=1_000)
+
+
 @pytest.mark.slow
 def test_a_broker_that_stops_answering_leaves_the_outcome_unknown(server_folder: Path) -> None:
     cluster = KafkaCluster(server_folder / "kafka")
