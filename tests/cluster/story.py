@@ -25,7 +25,7 @@ from tests.cluster.load import PROJECTING, Load, count_lines
 from tests.cluster.tally import Tally
 from tests.networks import build_network
 
-__all__ = ["GARBAGE", "NODES", "Servers", "Story"]
+__all__ = ["GARBAGE", "NODES", "Servers", "Story", "is_led_by"]
 
 NODES = 3
 # The longest that is waited before a fault, once a piece was told.
@@ -229,20 +229,12 @@ class Story:
         kafka.pause(node)
         try:
             self.load.wait_until(
-                lambda: not any(self._leads(node, topic) for topic in self.load.deployment.books().topics)
+                lambda: not any(is_led_by(self.servers, node, topic) for topic in self.load.deployment.books().topics)
             )
             if self._seed % 2:
                 self.load.feed(2)
         finally:
             kafka.resume(node)
-
-    def _leads(self, node: int, topic: str) -> bool:
-        """Tell whether a broker leads a partition of a topic, as the next broker knows it."""
-        next_one = Brokers((self.servers.kafka.servers[node % NODES],))
-        with closing(connect(KafkaConsumer, next_one, topic)) as consumer:
-            leader_of = consumer._client.cluster.leader_for_partition
-            partitions = consumer.partitions_for_topic(topic)
-            return any(leader_of(TopicPartition(topic, number)) == node for number in partitions)
 
     def _node(self) -> int:
         return self.random.randint(1, NODES)
@@ -284,6 +276,15 @@ class Story:
             self.load.feed(2)
         finally:
             self.servers.postgres.start()
+
+
+def is_led_by(servers: Servers, node: int, topic: str) -> bool:
+    """Tell whether a broker leads a partition of a topic, as the next broker knows it."""
+    next_one = Brokers((servers.kafka.servers[node % NODES],))
+    with closing(connect(KafkaConsumer, next_one, topic)) as consumer:
+        leader_of = consumer._client.cluster.leader_for_partition
+        partitions = consumer.partitions_for_topic(topic)
+        return any(leader_of(TopicPartition(topic, number)) == node for number in partitions)
 
 
 def _following(log: Log) -> Record:

@@ -8,16 +8,20 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
+from kafka import KafkaAdminClient, TopicPartition
 
 from dev.kafka import KafkaCluster
 from dev.postgres import Postgres
+from events.brokers import Brokers, connect
 from events.killpoints import KILLPOINTS
 from events.log import Log, LogDamaged
+from events.partition import Partition
 from tests.cluster.disk import Disk
-from tests.cluster.load import PROJECTING
-from tests.cluster.story import NODES, Servers, Story
+from tests.cluster.load import PROJECTING, wait_until
+from tests.cluster.story import NODES, Servers, Story, is_led_by
 from tests.cluster.tally import FAULTS
 from tests.servers import make_folder, remove_folder
 
@@ -101,6 +105,19 @@ def test_servers_die_stand_still_or_are_full(tell: Tell) -> None:
         story.finish()
 
     tell(happen)
+
+
+def test_a_reader_finds_a_partition_that_moved(servers: Servers) -> None:
+    topic = f"moved-{uuid4().hex[:8]}"
+    brokers = Brokers(servers.kafka.servers)
+    with closing(connect(KafkaAdminClient, brokers)) as admin:
+        admin.create_topics({topic: {"assignments": {0: [1, 2]}}}, wait_for_metadata=True)
+        with closing(Partition(brokers, topic, 0)) as reader:
+            assert reader.end() == 0
+            admin.alter_partition_reassignments({TopicPartition(topic, 0): [2, 3]})
+            wait_until(lambda: not is_led_by(servers, 1, topic))
+
+            assert reader.end() == 0
 
 
 def test_the_disk_that_can_be_full_is_there(servers: Servers) -> None:
