@@ -65,7 +65,11 @@ class Postgres:
 
     def limit_files(self) -> None:
         """Let the server write into no file (RLIMIT_FSIZE), as if its disk were full, until it is started anew."""
-        self._server.limit_files()
+        # As its user, since root may lack the right. Twice, since some may have been started meanwhile.
+        for _ in range(2):
+            for pid in self._server.pids():
+                command = ["prlimit", f"--pid={pid}", "--fsize=0:"]
+                subprocess.run(command, user=self._user, capture_output=True, check=False)
 
     def running(self) -> bool:
         """Tell whether the server is there."""

@@ -122,14 +122,10 @@ class Server:
         if not wait_until(lambda: not self.running() and not any(alive(one) for one in killed), KILLED_S):
             raise ServerFault(f"{self.name} survives SIGKILL, see {self._pid}")
 
-    def limit_files(self) -> None:
-        """Let the process, those that it started, and those that it will start write no byte into a file."""
+    def pids(self) -> list[int]:
+        """Return the process's id, before those of the processes that it started; none if it is not there."""
         process = self._process()
-        if process is not None:
-            _limit_files(process)
-            for one in process.children(recursive=True):
-                with suppress(psutil.NoSuchProcess):
-                    _limit_files(one)
+        return [] if process is None else [process.pid, *(one.pid for one in process.children(recursive=True))]
 
     def _process(self) -> psutil.Process | None:
         try:
@@ -144,11 +140,6 @@ class Server:
         if int(pid) in _CHILDREN:
             _CHILDREN.pop(int(pid)).wait()
         return None
-
-
-def _limit_files(process: psutil.Process) -> None:
-    _, most = process.rlimit(psutil.RLIMIT_FSIZE)
-    process.rlimit(psutil.RLIMIT_FSIZE, (0, most))
 
 
 def alive(process: psutil.Process) -> bool:

@@ -259,7 +259,7 @@ class Story:
 
             def has_ended() -> bool:
                 # Files for its log that are at hand are used up first.
-                with suppress(psycopg.OperationalError):
+                with suppress(psycopg.Error):
                     connection.execute("SELECT pg_switch_wal()")
                 return not postgres.running()
 
