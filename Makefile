@@ -40,7 +40,7 @@ python:
 demo: setup
 	@$(BIN)/omnisync demo
 
-# Needs Java 17 and, the first time, Maven for Kafka's jars; what is missing is named.
+# Needs Java 17 and, the first time, Maven for what it runs; what is missing is named.
 test: setup
 	$(BIN)/python -m dev run -- $(BIN)/pytest -n $(WORKERS) --dist worksteal -ra
 
@@ -55,7 +55,7 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/pytest -n $(WORKERS) --dist worksteal -q -m "not slow"
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal -q -m "not slow" --hypothesis-profile=quick
 
 format: setup
 	$(BIN)/ruff check --fix .

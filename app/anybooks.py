@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
+from typing import Self
 
 from sqlalchemy import Engine
 
@@ -30,9 +31,24 @@ class BooksExist(Exception):
 
 
 class AnyBooks(ABC):
-    """Books: logs of facts, logs of decisions, and the tables that follow them. Nothing is held open between calls."""
+    """Books: logs of facts, logs of decisions, and the tables that follow them.
+
+    What is opened to be read, logs and engines, is closed with the books: `with books: …`.
+    """
 
     place: str
+
+    def __enter__(self) -> Self:
+        """Return the books."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close what was opened to be read; the books can be used again."""
 
     # --- logs, to be read ---
 
@@ -81,6 +97,10 @@ class AnyBooks(ABC):
     @abstractmethod
     def past(self) -> Past | None:
         """Open the sealed segments of all ledger logs; None where none are kept, and all history has rows."""
+
+    @abstractmethod
+    def free_bytes(self) -> int | None:
+        """Return how much space is left where the logs are kept; None where that is others' to tell."""
 
     # --- what is done with them ---
 

@@ -10,6 +10,7 @@ facts.lock  ledger.lock  projections.lock  segments.lock  one writer each; reade
 """
 
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
@@ -48,6 +49,9 @@ class Books(AnyBooks):
         """Name the folder; nothing is opened yet."""
         self.folder = folder
         self.place = str(folder)
+
+    def close(self) -> None:
+        """Close nothing: a file is open while it is read."""
 
     # --- logs ---
 
@@ -109,6 +113,10 @@ class Books(AnyBooks):
         for log in (*self.partitions(), *self.ledgers()):
             if log.end() < committed.get(log.name, 0):
                 raise Finding(f"{log.name}: ends at {log.end()}, and was durable up to {committed[log.name]}")
+
+    def free_bytes(self) -> int:
+        """Return how much space is left where the folder is."""
+        return shutil.disk_usage(self.folder).free
 
     @contextmanager
     def holding_still(self) -> Iterator[None]:

@@ -67,6 +67,11 @@ class ClusterBooks(AnyBooks):
         self._postgres = settings.postgres
         self._cache = settings.cache
         self._lanes = 0
+        self._opened = ExitStack()
+
+    def close(self) -> None:
+        """Close what was opened to be read, and all engines; the books can be used again."""
+        self._opened.close()
 
     # --- logs ---
 
@@ -95,7 +100,10 @@ class ClusterBooks(AnyBooks):
 
     def _open(self, topic: str, number: int, name: str, writer: KafkaWriter | None) -> KafkaLog:
         cache = self._cache and self._cache / "frontiers"
-        return KafkaLog(self.brokers, topic, number, name, writer, sync_each=False, cache=cache)
+        log = KafkaLog(self.brokers, topic, number, name, writer, sync_each=False, cache=cache)
+        if writer is None:
+            self._opened.callback(log.close)
+        return log
 
     def check_ends(self) -> None:
         """Assert that the topics are as they were made: nothing of them is ever removed. Raises: TopicsDiffer."""
@@ -115,6 +123,9 @@ class ClusterBooks(AnyBooks):
 
     def past(self) -> None:
         """Seal nothing: history has all rows."""
+
+    def free_bytes(self) -> None:
+        """Tell nothing: the servers' disks are their own."""
 
     # --- writing ---
 
@@ -243,6 +254,7 @@ class ClusterBooks(AnyBooks):
     def engine(self, *, writable: bool = False) -> Engine:
         """Open the projections. Raises: SettingsInvalid, SchemaOutdated, DatabaseUnreachable."""
         engine = open_postgres(self._database().url.get_secret_value(), writable=writable)
+        self._opened.callback(engine.dispose)
         if writable:
             migrate(engine, MIGRATIONS)
         return engine

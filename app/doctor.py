@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+from sqlalchemy import select
 from sqlalchemy.exc import DatabaseError
 
 from app.books import Books, BooksMissing
@@ -22,6 +23,8 @@ from events.filelog import FileLog
 from events.log import LogDamaged, LogFault
 from events.native import load
 from projections.database import REVISION, SchemaOutdated
+from projections.position import rows_of
+from projections.tables import checkpoint
 
 __all__ = ["CHECKS", "FAULT", "FREE_BYTES_MIN", "NOTE", "OK", "Site", "Told", "check_space", "examine", "tell_lags"]
 
@@ -76,7 +79,8 @@ def examine(site: Site) -> Iterator[Told]:
         from app.cluster import ClusterBooks
         from app.cluster_checks import check_cluster
 
-        yield from check_cluster(ClusterBooks(site.settings))
+        with ClusterBooks(site.settings) as books:
+            yield from check_cluster(books)
     found = list(_check_books(site))
     yield from found
     if any(told.level == FAULT for told in found):
@@ -169,13 +173,30 @@ def tell_lags(survey: Survey, follow: Callable[[str], str]) -> Iterator[Told]:
 def _check_segments(site: Site) -> Iterator[Told]:
     if site.books is None:
         return
+    # Rows give way to segments that are there already: read first, they begin no later than those end.
+    begins = _read_positions(site.books)
     past = site.books.past()
     for fault in past.faults:
         yield Told("segments", NOTE, fault, "`omnisync seal --all` makes it anew; till then the past may be refused")
     for log in past.logs():
+        begin, end = begins.get(rows_of(log.name), 0), past.end(log.name)
+        if begin > end:
+            told = f"{log.name}: history has rows from {begin} on, and segments up to {end}: between them it is missing"
+            yield Told("segments", FAULT, told, "`omnisync seal --all` makes them anew; till then history is refused")
         unsealed = len(log.files()) - 1 - len(past.segments(log.name))
         if unsealed > 0:
             yield Told("segments", NOTE, f"{log.name}: {unsealed} full files are not sealed", "`omnisync seal`")
+
+
+def _read_positions(books: Books) -> dict[str, int]:
+    """Return the checkpoints, or none where they cannot be read, which is told of the projections."""
+    if not books.is_projected():
+        return {}
+    try:
+        with books.engine().connect() as connection:
+            return {row.log: row.position for row in connection.execute(select(checkpoint))}
+    except (SchemaOutdated, DatabaseError):
+        return {}
 
 
 def _check_space(site: Site) -> Iterator[Told]:

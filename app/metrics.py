@@ -96,6 +96,8 @@ class _Looked(Collector):
         for reason, count in sorted(refusals.items()):
             refused.add_metric([reason], count)
         yield from (position, lag, refused)
+        if survey.free_bytes is not None:
+            yield GaugeMetricFamily("omnisync_free_bytes", "Space left where the logs are.", value=survey.free_bytes)
         if survey.network_time is not None:
             age = (parse_instant(now()) - parse_instant(survey.network_time)) / MICROSECONDS
             yield GaugeMetricFamily("omnisync_network_time_age_seconds", "Wall clock less network time.", value=age)

@@ -49,7 +49,7 @@ def cluster_option(command: Any) -> Any:
         settings = settings_of(context)
         if not settings.has_cluster():
             raise click.UsageError("say where the cluster is: --config FILE with [kafka]")
-        return context.invoke(command, *arguments, books=_cluster(settings), **options)
+        return context.invoke(command, *arguments, books=_cluster(context, settings), **options)
 
     return config_option(click.pass_context(update_wrapper(give, command)))
 
@@ -61,7 +61,7 @@ def _data_option(pick: Callable[..., AnyBooks], told: str) -> Callable[[Any], An
 def _pick_books(context: click.Context, _parameter: click.Parameter, value: Path | None) -> AnyBooks:
     settings = settings_of(context)
     if value is None and settings.has_cluster():
-        return _cluster(settings)
+        return _cluster(context, settings)
     folder = value or settings.data
     if folder is None:
         raise click.UsageError("say where the books are: --data DIR or OMNISYNC_DATA, or --config FILE for a cluster's")
@@ -75,11 +75,11 @@ def _pick_folder(context: click.Context, parameter: click.Parameter, value: Path
     return books
 
 
-def _cluster(settings: Settings) -> AnyBooks:
+def _cluster(context: click.Context, settings: Settings) -> AnyBooks:
     # Its drivers take a third of a second to load, which embedded books need not wait for.
     from app.cluster import ClusterBooks
 
-    return ClusterBooks(settings)
+    return context.with_resource(ClusterBooks(settings))
 
 
 def config_option(command: Any) -> Any:

@@ -104,7 +104,10 @@ class KafkaSettings(_Section):
 class PostgresSettings(_Section):
     """The database of a cluster's projections."""
 
-    url: SecretStr = Field(description="`postgresql://user:password@host:port/name`.")
+    url: SecretStr = Field(
+        description="`postgresql://user:password@host:port/name`; over TLS with "
+        "`?sslmode=verify-full&sslrootcert=ca.pem` at its end."
+    )
     roles: bool = Field(
         default=False, description="Let `init` create the roles omnisync_project and omnisync_read, if it may."
     )

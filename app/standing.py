@@ -33,10 +33,11 @@ class Standing(NamedTuple):
 
 
 class Survey(NamedTuple):
-    """Where all logs stand, and the network time that projections have come to, if any."""
+    """Where all logs stand, the network time that projections have come to, if any, and what space is left."""
 
     logs: list[Standing]
     network_time: str | None
+    free_bytes: int | None
 
 
 class Surveyor:
@@ -74,7 +75,7 @@ class Surveyor:
             if shown is not None:
                 stages |= {"head": shown.get(name, 0), "history": shown.get(history_of(name), 0)}
             logs.append(Standing(name, stages))
-        return Survey(logs, network_time)
+        return Survey(logs, network_time, self._books.free_bytes())
 
     def count_refusals(self) -> Mapping[str, int]:
         """Return how many refusals are shown, by reason; only what is new is read. Raises: as `look`."""

@@ -32,7 +32,7 @@ def start(folder: Path, nodes: int = 1, secure: bool = False) -> tuple[KafkaClus
     if servers_in(folder):
         raise ServerFault(f"servers run already in {folder}: stop them with `down`")
     cluster = KafkaCluster(folder / "kafka", nodes, secure)
-    postgres = Postgres(folder / "postgres")
+    postgres = Postgres(folder / "postgres", cluster.secrets if secure else None)
     try:
         cluster.start()
         postgres.start()
@@ -98,10 +98,10 @@ def parser() -> argparse.ArgumentParser:
     verbs = top.add_subparsers(dest="verb", required=True)
     starting = verbs.add_parser("up", help="start Kafka and PostgreSQL")
     starting.add_argument("--nodes", type=int, choices=(1, 3), default=1, help="Kafka nodes")
-    starting.add_argument("--secure", action="store_true", help="passwords, TLS and rules at Kafka")
+    starting.add_argument("--secure", action="store_true", help="passwords and TLS, and rules at Kafka")
     stopping = verbs.add_parser("down", help="stop what was started in a folder")
     making = verbs.add_parser("secrets", help="make a secure cluster's certificates and passwords")
-    making.add_argument("--host", action="append", required=True, help="the brokers', as IP:... or DNS:...")
+    making.add_argument("--host", action="append", required=True, help="the servers', as IP:... or DNS:...")
     granting = verbs.add_parser("grant", help="let a secure cluster's users do what is theirs")
     granting.add_argument("--server", action="append", required=True, help="the listener BROKER, host:port")
     granting.add_argument("--prefix", default=PREFIX, help="of the topics")

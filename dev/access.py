@@ -23,16 +23,16 @@ from kafka.admin import (
 
 from dev.certificates import make_authority, make_certificate
 from dev.process import ServerFault
-from dev.properties import BROKER_USER
+from dev.properties import BROKER_USER, POSTGRES_ACCESS
 
-__all__ = ["MECHANISM", "RULES", "admin_options", "grant", "make_secrets", "user_options"]
+__all__ = ["MECHANISM", "POSTGRES", "RULES", "admin_options", "grant", "make_secrets", "user_options"]
 
 MECHANISM = "SCRAM-SHA-512"
 ADMIN = "admin"
 PASSWORDS = "passwords.json"
 """Of the users."""
-POSTGRES = "postgres.password"
-"""Of PostgreSQL's one role, for the compose file."""
+POSTGRES = "postgres"
+"""PostgreSQL's one role. Its server's certificate has this name, its password is in a file of this name."""
 
 READ = ("read", "describe_configs")
 WRITE = (*READ, "write")
@@ -51,15 +51,20 @@ RULES: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
 
 
 def make_secrets(folder: Path, hosts: Sequence[str]) -> None:
-    """Make the certificates of the brokers, under these hosts, and of the administrator, and passwords."""
+    """Make the certificates of the servers, under these hosts, and of the administrator; passwords; who may connect."""
     folder.mkdir(parents=True, mode=0o700)
     make_authority(folder)
-    make_certificate(folder, BROKER_USER, hosts)
+    for server in (BROKER_USER, POSTGRES):
+        make_certificate(folder, server, hosts)
     make_certificate(folder, ADMIN)
     passwords = {user: secrets.token_urlsafe(24) for user in RULES}
-    for name, text in ((PASSWORDS, json.dumps(passwords, indent=2)), (POSTGRES, secrets.token_urlsafe(24))):
+    for name, text in (
+        (PASSWORDS, json.dumps(passwords, indent=2)),
+        (f"{POSTGRES}.password", secrets.token_urlsafe(24)),
+    ):
         (folder / name).touch(mode=0o600)
         (folder / name).write_text(text, "utf-8")
+    (folder / "pg_hba.conf").write_text(POSTGRES_ACCESS, "utf-8")
 
 
 def admin_options(folder: Path) -> dict[str, Any]:

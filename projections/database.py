@@ -44,11 +44,20 @@ _MEND = {
     "sqlite": "`omnisync run --once` brings them up and folds the logs again",
     "postgresql": "`omnisync run --only project` brings them up and folds the logs again",
 }
+# By a part of what the client library says.
+_MEND_TLS = {
+    "certificate verify failed": "; sslrootcert of the address must be the authority behind the server's certificate",
+    "does not match host name": "; give the address a name that the certificate has, or the server one for this name",
+    "no encryption": "; the server takes TLS alone: end the address with ?sslmode=verify-full&sslrootcert=FILE",
+}
 _ALONE = text("SELECT pg_advisory_xact_lock(hashtext('omnisync migrate'))")
 
 
 class DatabaseUnreachable(Exception):
-    """No connection to PostgreSQL: not there, not yet, or not for us; the message says which, without the password."""
+    """No connection to PostgreSQL: not there, not yet, or not for us; the message says which, without the password.
+
+    Where it is about TLS, it names the fix.
+    """
 
 
 class SchemaOutdated(Exception):
@@ -121,7 +130,9 @@ def open_postgres(url: str, *, writable: bool, schema: str = SCHEMA) -> Engine:
             return dialect.connect(*arguments, **named)
         except dialect.loaded_dbapi.OperationalError as fault:
             where = engine.url.render_as_string(hide_password=True)
-            raise DatabaseUnreachable(f"{where}: {' '.join(str(fault).split())}") from None
+            said = " ".join(str(fault).split())
+            mend = next((mend for part, mend in _MEND_TLS.items() if part in said), "")
+            raise DatabaseUnreachable(f"{where}: {said}{mend}") from None
 
     @event.listens_for(engine, "connect")
     def _on_connect(connection: Any, _: object) -> None:

@@ -1,6 +1,8 @@
 """Options of the whole suite, and what it prints at the end."""
 
+import threading
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
@@ -11,8 +13,11 @@ from tests.servers import begin_servers, database, end_servers, kafka, postgres,
 
 __all__ = ["database", "kafka", "postgres", "server_folder", "topic_prefix"]
 
+SERVERS = frozenset({"kafka", "postgres", "server_folder"})
+
 # A slow machine is not a failed property; a failure prints what repeats it.
 settings.register_profile("suite", deadline=None, print_blob=True)
+settings.register_profile("quick", settings.get_profile("suite"), max_examples=10)
 settings.load_profile("suite")
 
 
@@ -20,6 +25,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add `--update-golden`, the only way in which golden files change, and `--kills`."""
     parser.addoption("--update-golden", action="store_true", help="rewrite golden files; review the diff")
     parser.addoption("--kills", type=int, metavar="N", help="random kills in each of the random tests")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Count as slow what needs a server."""
+    for item in items:
+        if SERVERS.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -32,6 +44,18 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """Stop the servers, if a test started any."""
     if not hasattr(config, "workerinput"):
         end_servers()
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    """Fail a test that leaves a thread, such as that of a Kafka client which was not closed.
+
+    It would draw from `random` beside other tests' properties, which must then fail.
+    """
+    before = set(threading.enumerate())
+    yield
+    left = [thread.name for thread in threading.enumerate() if thread not in before and "kafka" in thread.name]
+    assert not left, f"threads are left: {', '.join(left)}"
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ def balance(account: str | None, books: AnyBooks, at: str | None, form: str, as_
     $ omnisync balance burn:pending --data B
     account       vault   asset       debits        credits        balance
     burn:pending  escrow  OMNI   0.000000000  353.741531152  353.741531152
-    at lane-0:14660,hub:337
+    at lane-0:14712,hub:372
     """
     with books.engine().connect() as connection:
         position = read_position(connection, at)
@@ -61,7 +61,8 @@ def history(account: str, books: AnyBooks, at: str | None, form: str, as_json: b
     \b
     $ omnisync history payable:supplier:openb-node-0230 --data B --format csv
     occurred_at,event,subject,vault,asset,debit,credit,balance,position
-    2027-01-24T08:02:52.000000Z,JobSettled,openb-pod-0026,escrow,OMNI,0,3684479167,3684479167,lane-0:267
+    2027-01-24T08:02:52.000000Z,JobSettled,openb-pod-0026,escrow,OMNI,0,3684479167,3684479167,lane-0:285
+    …
     """
     with books.engine().connect() as connection:
         position = read_position(connection, at, history=True)

@@ -31,7 +31,7 @@ def backup(folder: Path, books: AnyBooks, as_json: bool) -> None:
     A cluster's is kept as embedded books: `omnisync restore`, then `omnisync migrate` into new topics.
 
     \b
-    $ omnisync backup /backup/B --data B
+    $ omnisync backup K --data B
     kept facts/0:22680,facts/hub:1382,lane-0:14712,hub:372; 17972457 of 17972457 bytes are new
     balances  27283bce…
     """
@@ -63,7 +63,7 @@ def restore(folder: Path, books: Books, as_json: bool) -> None:
     what was not settled yet.
 
     \b
-    $ omnisync restore /backup/B --data NEW
+    $ omnisync restore K --data NEW
     restored facts/0:22680,facts/hub:1382,lane-0:14712,hub:372 in NEW; now `omnisync run --once --data NEW`
     """
     manifest = Backup(folder).restore(books)
@@ -87,7 +87,7 @@ def verify_backup(folder: Path, as_json: bool) -> None:
     Exit status 1 where something differs.
 
     \b
-    $ omnisync verify-backup /backup/B
+    $ omnisync verify-backup K
     verified 386 records, 38760 events: nothing differs
     balances  27283bce…
     """

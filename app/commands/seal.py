@@ -26,8 +26,8 @@ def seal(books: Books, unfinished: bool, anew: bool, as_json: bool) -> None:
 
     \b
     $ omnisync seal --all --data B
-    hub/00000000000000000000.seg     [0, 337)     is missing: sealed
-    lane-0/00000000000000000000.seg  [0, 14660)   is missing: sealed
+    hub/00000000000000000000.seg     [0, 372)       is missing: sealed
+    lane-0/00000000000000000000.seg  [0, 14712)     is missing: sealed
     """
     found = []
     with progress("seal") as advance:
@@ -63,8 +63,8 @@ def replay(books: Books, scalar: bool, as_json: bool) -> None:
 
     \b
     $ omnisync replay --data B
-    replayed 14650 events from 2 segments and 0 from the logs: 3127 accounts
-    balances  5c3bb3ae…
+    replayed 14730 events from 2 segments and 0 from the logs: 7425 accounts
+    balances  27283bce…
     """
     books.parameters()
     past = books.past()

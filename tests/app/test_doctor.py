@@ -80,6 +80,13 @@ def _later(books: Books) -> None:
     facts.close()
 
 
+def _lose_segments(books: Books) -> None:
+    """Let the rows of history give way to segments, and remove those of a lane."""
+    list(books.seal(unfinished=True))
+    books.rebuild()
+    shutil.rmtree(books.segments / "lane-0")
+
+
 @pytest.mark.parametrize(
     ("harm", "check", "said"),
     [
@@ -92,6 +99,7 @@ def _later(books: Books) -> None:
         (lambda books: _sql(books, "UPDATE alembic_version SET version_num = '0001'"), "projections", "revision 0001"),
         (lambda books: books.database.write_bytes(b"none" * 2000), "projections", "they cannot be read: file is not"),
         (lambda books: _sql(books, "UPDATE checkpoint SET position = 999999"), "projections", "head stands"),
+        (_lose_segments, "segments", "and segments up to 0: between them it is missing"),
         (_later, "clock", "facts/hub was written at 2126-01-01"),
     ],
 )
@@ -160,6 +168,19 @@ def test_what_is_to_be_known_and_loses_nothing_is_a_note(
     assert find(books, FAULT) == []
     assert any(note.check == check and said in note.found for note in notes), notes
     assert all(note.do for note in notes)
+
+
+def test_a_gap_in_history_is_closed_by_what_is_said_to_do(books: Books) -> None:
+    list(books.seal(unfinished=True))
+    books.rebuild()
+    assert find(books, FAULT) == []
+    _lose_segments(books)
+    (fault,) = find(books, FAULT)
+    assert fault.do.startswith("`omnisync seal --all`")
+
+    assert omnisync("seal", "--all", "--data", books.folder).status == 0
+
+    assert find(books, FAULT) == []
 
 
 def test_a_lag_of_the_projections_is_a_note(books: Books, world: World) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import socket
 import time
 from contextlib import ExitStack
@@ -18,12 +19,21 @@ from app.metrics import serve_metrics
 from app.stages import PROJECT, SETTLE
 from app.standing import Surveyor
 from projections.tables import dead_letter
+from projections.worker import HALTED
 from tests.faults.process import omnisync, start
 from tests.faults.scenes import logs_of, new_books
 from tests.settlement.desk import as_lines
 from tests.worlds import World, build_world
 
-DOCS = Path(__file__).parents[2] / "docs" / "operations.md"
+REPO = Path(__file__).parents[2]
+DOCS = REPO / "docs" / "operations.md"
+ALARMS = REPO / "docs" / "alarms.yaml"
+# A rule of alarms.yaml as that file writes it.
+RULE = re.compile(
+    r"      - alert: (\w+)\n(?:        # .*\n)*        expr: (.+)\n(?:        for: \d+[mh]\n)?"
+    r"        labels: \{severity: (?:page|ticket)\}\n"
+    r"        annotations:\n          summary: \"(?:[^\"\\]+)\"\n          do: \"(?:[^\"\\]+)\"\n"
+)
 Told = dict[tuple[str, ...], float]
 
 
@@ -73,6 +83,7 @@ def test_stages_tell_counts_and_times_and_where_the_books_stand(books: Books) ->
     assert 0 < after["omnisync_batch_seconds_sum", "history"] < 60
     assert "omnisync_network_time_age_seconds" not in {name for name, *_ in before}
     assert ("omnisync_network_time_age_seconds",) in after
+    assert 0 < after["omnisync_free_bytes",] < shutil.disk_usage(books.folder).total
 
 
 def test_the_docs_have_every_metric_and_no_other(books: Books) -> None:
@@ -83,6 +94,26 @@ def test_the_docs_have_every_metric_and_no_other(books: Books) -> None:
 
     told = re.findall(r"^\| `(omnisync_\w+)` \|", DOCS.read_text(), re.MULTILINE)
     assert sorted(told) == sorted(name for name in served if not name.endswith("_created"))
+
+
+def test_alarms_ask_for_what_is_told_and_the_docs_explain_each(books: Books) -> None:
+    HALTED.labels("lane-0").set(0)
+    with books.stages() as stages, serve_metrics(Surveyor(books), "127.0.0.1", 0, HALTED) as (metrics, port):
+        stages.tell(metrics)
+        stages.run()
+        told = scrape(port)
+    names, labels = {name for name, *_ in told}, {label for _, *found in told for label in found}
+    head, *rules = re.split(r"(?m)^(?=      - alert)", ALARMS.read_text("utf-8"))
+    assert head.endswith("groups:\n  - name: omnisync\n    rules:\n")
+    for rule in rules:
+        found = RULE.fullmatch(rule)
+        assert found, rule
+        alarm, asked = found.groups()
+        assert f"`{alarm}`" in DOCS.read_text("utf-8")
+        metrics_of = set(re.findall(r"\b(?:omnisync|node|process)_\w+|\bup\b", asked))
+        assert metrics_of
+        assert metrics_of <= names | {"up"}, alarm
+        assert set(re.findall(r'stage="(\w+)"', asked)) <= labels
 
 
 def test_refusals_are_counted_once_each_by_reason(books: Books, world: World) -> None:

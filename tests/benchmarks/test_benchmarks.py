@@ -16,7 +16,8 @@ DURABLE = (OURS, "sqlite-fair", "sqlite-bulk")
 COLUMNS = ("duckdb-jsonl", "duckdb-parquet", "duckdb-postings", "polars-jsonl", "polars-parquet", "polars-postings")
 
 
-@pytest.mark.parametrize("stream", ["a", pytest.param("b", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("stream", ["a", "b"])
 def test_every_system_ends_with_the_oracles_balances(stream: str, tmp_path: Path) -> None:
     task = make_task(stream, 200, tmp_path)
 

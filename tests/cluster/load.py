@@ -9,8 +9,8 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,7 @@ class Load:
         self._started: list[Started] = []
         self._sink: int | None = None
         self._answered = 0
-        self._ledgers: list[Log] = []
+        self._books, self._ledgers = deployment.books(), list[Log]()
         deployment.books().create(world.parameters, lanes)
 
     # --- processes ---
@@ -124,10 +124,10 @@ class Load:
         """Return how the last process of the role ended."""
         return next(ended for name, ended in reversed(self.ends) if name == role)
 
-    def has_said(self, text: str, *roles: str) -> bool:
-        """Tell whether a process of one of the roles has said something on standard error, and be it as it ended."""
+    def times_said(self, text: str, *roles: str) -> int:
+        """Count how often processes of the roles have said something on standard error, those that ended too."""
         talks = [os.pread(self.processes[role].err.fileno(), 10**6, 0).decode() for role in roles]
-        return any(text in talk for talk in (*talks, *(ended.err for role, ended in self.ends if role in roles)))
+        return sum(talk.count(text) for talk in (*talks, *(ended.err for role, ended in self.ends if role in roles)))
 
     def mend(self) -> None:
         """Start again what has ended by itself."""
@@ -206,7 +206,7 @@ class Load:
 
     def committed(self) -> dict[str, int]:
         """Return where each ledger log ends. Raises: LogFault."""
-        self._ledgers = self._ledgers or list(self.deployment.books().ledgers())
+        self._ledgers = self._ledgers or list(self._books.ledgers())
         try:
             return {log.name: log.end() for log in self._ledgers}
         except LogFault:
@@ -214,8 +214,7 @@ class Load:
             raise
 
     def _close_ledgers(self) -> None:
-        for log in self._ledgers:
-            log.close()
+        self._books.close()
         self._ledgers = []
 
     def shown(self) -> Mapping[str, int]:
@@ -273,7 +272,8 @@ class Load:
     def tally(self, embedded: Books, runs: Mapping[str, Sequence[bytes]]) -> dict[str, Tally]:
         """Tell what became of the facts in the lines that were told during each run."""
         wanted = {log.name: facts_in(log) for log in embedded.partitions()}
-        found = {log.name: facts_in(log) for log in _opened(self.deployment.books().partitions())}
+        with self.deployment.books() as books:
+            found = {log.name: facts_in(log) for log in books.partitions()}
         return {name: _tally(lines, wanted, found) for name, lines in runs.items()}
 
     def compare(self, embedded: Books) -> None:
@@ -314,12 +314,6 @@ def _no_fault(true: Callable[[], bool]) -> Callable[[], bool]:
             return False
 
     return tried
-
-
-def _opened(logs: Sequence[Any]) -> Iterator[Any]:
-    for log in logs:
-        with closing(log):
-            yield log
 
 
 def count_lines(said: bytes) -> int:

@@ -202,7 +202,8 @@ class Story:
         """Put into each ledger log what would follow its last record, and take it back."""
         prefix = self.load.deployment.prefix
         servers = list(self.servers.kafka.servers)
-        hub, *lanes = [pack(_following(log)) for log in self.load.deployment.books().ledgers()]
+        with self.load.deployment.books() as books:
+            hub, *lanes = [pack(_following(log)) for log in books.ledgers()]
         with KafkaProducer(bootstrap_servers=servers, transactional_id=f"{prefix}.foreign") as producer:
             producer.init_transactions()
             producer.begin_transaction()
@@ -247,7 +248,7 @@ class Story:
     def fill_the_disk(self) -> None:
         """Leave no room for tables until those that project have complained."""
         with self.servers.disk.full():
-            self.load.feed_until(lambda: self.load.has_said("No space left", *PROJECTING))
+            self.load.feed_until(lambda: self.load.times_said("No space left", *PROJECTING) > 0)
         if not self.servers.postgres.running():
             # It ends where its own log is to begin another file.
             self.servers.postgres.start()
@@ -289,6 +290,5 @@ def is_led_by(servers: Servers, node: int, topic: str) -> bool:
 
 def _following(log: Log) -> Record:
     """Return a record that would be taken for a true one behind a log's last."""
-    with closing(log):
-        last = list(log.read())[-1]
+    last = list(log.read())[-1]
     return Record(build_header(last.end, last.lines, last.header.recorded_at, None, last.header.basis), last.lines)

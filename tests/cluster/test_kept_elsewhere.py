@@ -1,7 +1,6 @@
 """A cluster's backup is a folder of embedded books: checked as such, gone on with, moved into new topics."""
 
 import json
-from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -17,9 +16,8 @@ pytestmark = pytest.mark.slow
 
 def ends_of(deployment: Deployment) -> dict[str, int]:
     """Return how far each ledger log is."""
-    with ExitStack() as stack:
-        logs = [stack.enter_context(closing(log)) for log in deployment.books().ledgers()]
-        return {log.name: log.end() for log in logs}
+    with deployment.books() as books:
+        return {log.name: log.end() for log in books.ledgers()}
 
 
 def test_kept_in_two_pieces_restored_and_moved_into_new_topics(

@@ -6,11 +6,15 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+from click.testing import CliRunner
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
+from sqlalchemy import make_url
 
 from app.anybooks import declare_genesis
+from app.cli import cli
 from app.facts import to_line
 from dev.access import admin_options
 from dev.kafka import KafkaCluster
@@ -157,6 +161,25 @@ def test_tables_of_another_revision(books: Deployment, kafka: tuple[str, ...], r
     for line in refusals(books, *commands):
         assert line.startswith(f"omnisync: the projections have tables of revision {revision}, this program reads ")
         assert ("`omnisync run --only project`" if revision == "0003" else "newer") in line
+
+
+def test_a_command_leaves_no_connection_open(
+    books: Deployment, kafka: tuple[str, ...], database: str, tmp_path: Path
+) -> None:
+    def connections() -> set[Any]:
+        ports = {int(server.rpartition(":")[2]) for server in kafka} | {make_url(database).port}
+        return {
+            found.laddr
+            for found in psutil.Process().net_connections("tcp")
+            if found.raddr and found.raddr.port in ports
+        }
+
+    books.do("run", "--once")
+    before = connections()
+    for words in (("balance",), ("verify", "--all"), ("backup", str(tmp_path / "K")), ("doctor",), ("rebuild",)):
+        done = CliRunner().invoke(cli, [*words, "--config", str(books.config)])
+        assert done.exit_code == 0, done.output
+        assert connections() <= before, words
 
 
 @pytest.fixture(scope="module")

@@ -56,5 +56,5 @@ def test_secrets_are_read_by_their_owner_alone(tmp_path: Path) -> None:
     assert main(["secrets", "--folder", str(folder), "--host", "IP:127.0.0.1", "--host", "DNS:kafka"]) == 0
 
     public = {path.name for path in folder.iterdir() if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)}
-    assert public == {"ca.pem"}
+    assert public == {"ca.pem", "pg_hba.conf"}
     assert json.loads((folder / "passwords.json").read_text("utf-8")).keys() == RULES.keys()

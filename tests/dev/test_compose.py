@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from dev.access import make_secrets
-from dev.jars import fetch_jars, kafka_version
+from dev.jars import fetch_jars, kafka_version, postgres_version
 from dev.postgres import VERSION
-from dev.properties import POSTGRES, addresses, broker
+from dev.properties import addresses, broker, postgres
 
 REPO = Path(__file__).resolve().parents[2]
 FILES = {"compose.yaml": False, "docs/compose.secure.yaml": True}
@@ -58,10 +58,22 @@ def test_the_images_are_of_the_tested_versions(file: str) -> None:
     assert images[0] == ("apache/kafka", kafka_version())
     assert images[1][0] == "postgres"
     assert images[1][1].split(".")[0] == str(VERSION)
+    assert postgres_version() == f"{images[1][1]}.0"
 
 
 @pytest.mark.parametrize("file", FILES)
 def test_postgresql_has_the_tested_settings(file: str) -> None:
     settings = re.findall(r"^      - -c\n      - (\w+)=(.+)$", (REPO / file).read_text("utf-8"), re.MULTILINE)
 
-    assert dict(settings) == POSTGRES
+    assert dict(settings) == postgres("/etc/omnisync" if FILES[file] else None)
+
+
+def test_a_secure_postgresql_finds_its_secrets_in_the_container() -> None:
+    text = (REPO / "docs/compose.secure.yaml").read_text("utf-8")
+    mounted = dict(re.findall(r"^      - \./secrets/([\w.]+):(/etc/omnisync/[\w.]+):ro$", text, re.MULTILINE))
+
+    assert mounted == {name: f"/etc/omnisync/{name}" for name in ("postgres.pem", "pg_hba.conf")}
+    assert postgres("/etc/omnisync").items() >= {
+        ("ssl_cert_file", mounted["postgres.pem"]),
+        ("hba_file", mounted["pg_hba.conf"]),
+    }

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dev.certificates import make_authority
-from dev.jars import check_java, copy_jars, kafka_version
+from dev.jars import check_java, copy_jars, fetch_postgres, kafka_version
 from dev.process import HOST, Server, ServerFault, free_ports, stop_all
 
 SERVE = "import time; print('serving', flush=True); time.sleep(600)"
@@ -107,10 +107,17 @@ def test_what_maven_says_is_shown_and_no_folder_is_left(tmp_path: Path, monkeypa
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
     folder = tmp_path / f"kafka-{kafka_version()}"
 
-    with pytest.raises(ServerFault, match=r"did not fetch the jars(.|\n)*could not resolve"):
+    with pytest.raises(ServerFault, match=r"did not fetch what .*pom.xml pins(.|\n)*could not resolve"):
         copy_jars(folder)
 
     assert not folder.exists()
+
+
+def test_a_machine_without_a_secure_postgresql_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "pdp11")
+
+    with pytest.raises(ServerFault, match="missing: PostgreSQL with TLS for pdp11; there is one for x86_64, aarch64"):
+        fetch_postgres()
 
 
 def test_what_openssl_says_is_shown(tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ from tests.faults.scenes import roots_of
 from tests.settlement.desk import day
 from tests.worlds import ASSET, LAUNCH, genesis_of, parameter_set
 
+pytestmark = pytest.mark.slow
+
 P = Producer("p")
 R = Reason
 GOOD = "good"

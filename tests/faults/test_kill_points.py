@@ -35,6 +35,8 @@ from tests.faults.scenes import (
 from tests.settlement.desk import settled
 from tests.worlds import World, build_world
 
+pytestmark = pytest.mark.slow
+
 INGEST = ["append.1-frame-written", "append.2-record-written", "append.3-synced"] + [
     name for name in KILLPOINTS if name.startswith("ingest.")
 ]
@@ -143,7 +145,7 @@ def test_ingest_killed_at_a_step_loses_and_doubles_nothing(
         *((step, 1) for step in RUN),
         # A run of so few decisions commits once, is written down once, and writes history once for each of two logs.
         *(
-            pytest.param(step, times, marks=pytest.mark.slow)
+            (step, times)
             for step in RUN
             for times in (2, 3)
             if not step.startswith(("commit.", "snapshot.")) and (times < 3 or "history" not in step)
@@ -176,7 +178,6 @@ def test_rows_that_lag_after_a_crash_are_not_taken_for_wrong(step: str, times: i
     assert verified.status == 0, verified.out
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("step", INGEST)
 def test_ingest_of_a_pipe_killed_at_a_later_step_keeps_what_it_acknowledged(step: str, tmp_path: Path) -> None:
     world = build_world(22, jobs=400, periods=6)
@@ -313,7 +314,6 @@ def test_init_killed_at_a_step_can_be_done_again_or_was_done(step: str, partitio
     assert omnisync("run", "--once", "--data", folder).status == 0
 
 
-@pytest.mark.slow
 def test_run_killed_again_and_again_comes_to_its_end(unsettled: Books, facts: Path, undisturbed: Digests) -> None:
     for step in RUN * 2:
         omnisync("run", "--once", "--data", unsettled.folder, kill_at=f"{step}:2")

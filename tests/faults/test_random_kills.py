@@ -26,6 +26,8 @@ from tests.faults.scenes import digests_of, logs_of, new_books, positions_in, ro
 from tests.settlement.desk import Desk, settled
 from tests.worlds import World, build_world
 
+pytestmark = pytest.mark.slow
+
 JOBS = 600
 # Few, since each one gets further.
 KILLS_PER_BOOKS = 8
@@ -186,14 +188,12 @@ def kill_at_random(place: Path, quiet: Quiet, kills: int) -> dict[str, int]:
     return dict(fell)
 
 
-@pytest.mark.slow
 def test_a_few_random_kills_lose_and_double_nothing(
     tmp_path: Path, quiet: Quiet, record_property: Callable[[str, object], None]
 ) -> None:
     record_property(WHERE, kill_at_random(tmp_path, quiet, KILLS_FEW))
 
 
-@pytest.mark.slow
 def test_many_random_kills_lose_and_double_nothing(
     tmp_path: Path, quiet: Quiet, kills: int | None, record_property: Callable[[str, object], None]
 ) -> None:

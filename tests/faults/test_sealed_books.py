@@ -20,6 +20,8 @@ from tests.faults.process import omnisync, start
 from tests.faults.scenes import digests_of, in_small_files, inspect, settled_books
 from tests.networks import build_network
 
+pytestmark = pytest.mark.slow
+
 SECONDS_MAX = 20
 LATER = ("lane-0", "hub")
 
@@ -95,7 +97,6 @@ def size_of(books: Books) -> int:
         return int(connection.exec_driver_sql("SELECT count(*) FROM history").scalar_one())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("heal", [("run", "--once"), ("seal",), ("seal", "--all"), ("rebuild",)])
 @pytest.mark.parametrize("harm", ["deleted", "damaged", "one deleted"])
 def test_segments_lost_between_two_commands_are_named_and_nothing_is_lost(
@@ -149,7 +150,7 @@ def test_rebuilt_books_begin_their_rows_where_segments_end(books: Books) -> None
         assert balances_digest(connection) == digests.balances
 
 
-@pytest.mark.parametrize("only", [[], pytest.param(["--only", "project"], marks=pytest.mark.slow)])
+@pytest.mark.parametrize("only", [[], ["--only", "project"]])
 def test_a_run_seals_when_it_has_nothing_else_to_do(only: list[str], tmp_path: Path, whole: Books) -> None:
     shutil.copytree(whole.folder, tmp_path / "books")
     books = Books(tmp_path / "books")

@@ -30,6 +30,8 @@ from tests.faults.scenes import inspect, logs_of, settled_books
 from tests.networks import build_network
 from tests.worlds import World, build_world
 
+pytestmark = pytest.mark.slow
+
 FLIPS = 120
 FLIPS_SLOW = 6_000
 
@@ -93,7 +95,6 @@ def test_flipped_bit_of_any_log_is_found_and_its_record_is_named(books: Books) -
     flip_and_check(books, FLIPS, "flips")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("block", range(4))
 def test_many_flipped_bits_are_each_found(books: Books, block: int) -> None:
     flip_and_check(books, FLIPS_SLOW // 4, f"many {block}")

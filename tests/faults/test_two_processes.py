@@ -25,6 +25,8 @@ from tests.faults.scenes import digests_of, logs_of, new_books, run_books, write
 from tests.settlement.desk import as_lines, settled
 from tests.worlds import World, build_world
 
+pytestmark = pytest.mark.slow
+
 SECONDS_MAX = 20
 
 

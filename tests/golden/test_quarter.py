@@ -477,6 +477,7 @@ def test_the_quarter_ends_with_the_supply_classes_of_the_walkthrough(books: Book
     assert supply.circulating == supply.staked + supply.escrowed + supply.owed + supply.outside
 
 
+@pytest.mark.slow
 def test_what_was_settled_can_be_derived_again(books: Books) -> None:
     for _, facts in story():
         settle(books, facts)

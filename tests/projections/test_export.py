@@ -356,6 +356,7 @@ def test_books_without_entries_are_an_empty_journal(tmp_path: Path, tool: str) -
     assert all(line.startswith(";") for line in printed.output.splitlines())
 
 
+@pytest.mark.slow
 def test_a_reader_who_leaves_gets_no_traceback(omni: Case) -> None:
     command = [sys.executable, "-c", "from app.cli import main; main()", "export", "hledger"]
     with subprocess.Popen(

@@ -27,6 +27,8 @@ from tests.settlement.desk import Desk, settled, tables_of
 from tests.settlement.test_rebuild import rows_of as rows_in
 from tests.worlds import ASSET, World, build_world
 
+pytestmark = pytest.mark.slow
+
 BUILDS = (build_world, build_network)
 Build = Callable[[int], World]
 
@@ -118,7 +120,6 @@ def all_moves(connection: Connection, position: dict[str, int], name: str, past:
     return list(read_history(connection, position, name, past))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("build", BUILDS)
 @pytest.mark.parametrize("seed", [3, 4])
 def test_answers_are_those_of_whole_tables_at_any_position(build: Build, seed: int, tmp_path: Path) -> None:
@@ -134,7 +135,6 @@ def test_answers_are_those_of_whole_tables_at_any_position(build: Build, seed: i
     check_answers(sealed, 2)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("build", BUILDS)
 @pytest.mark.parametrize("restarted", [False, True])
 def test_rows_that_gave_way_are_those_that_were_never_written(build: Build, restarted: bool, tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def at(engine: Engine, log: str) -> int:
         return connection.execute(select(checkpoint.c.position).where(checkpoint.c.log == log)).scalar() or 0
 
 
-@pytest.mark.parametrize("place", [1, *(pytest.param(place, marks=pytest.mark.slow) for place in (0, -1))])
+@pytest.mark.parametrize("place", [1, 0, -1])
 @pytest.mark.parametrize("restarted", [False, True])
 def test_rows_of_a_lost_segment_are_written_again_from_the_log(sealed: Sealed, place: int, restarted: bool) -> None:
     before = sealed.past.end("lane-0")

@@ -38,6 +38,8 @@ from tests.projections.story import OWNER, told
 from tests.settlement.desk import Desk, settled, tables_of
 from tests.worlds import ASSET, World, build_world
 
+pytestmark = pytest.mark.slow
+
 HEAD_BYTES = len("segment 1 0123456789 ") + 64 + 1
 SEQUENCE_0 = f"{0:020}"
 
@@ -115,7 +117,6 @@ def test_replay_is_the_scalar_fold(build: Callable[[int], World], unfinished: bo
     assert past.faults == []
 
 
-@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.lists(DECISIONS, min_size=1, max_size=6), min_size=1, max_size=12), st.integers(1, 4_000))
 def test_any_decisions_at_any_position(batches: list[list[Decision]], file_bytes: int) -> None:

@@ -29,7 +29,9 @@ from settlement.settle import HubSettler
 from tests.settlement.desk import Desk, MemoryLog
 from tests.worlds import ASSET, LAUNCH, parameter_set
 
-SEEDS = [*range(4), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(4, 8))]
+pytestmark = pytest.mark.slow
+
+SEEDS = range(8)
 
 ECHO = b'"type":"DecisionRefused"}'
 HOPS = 3

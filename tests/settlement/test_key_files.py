@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from settlement.keys import KeyIndex, KeySet, Seen
 from settlement.run_files import RunDamaged
 
+pytestmark = pytest.mark.slow
+
 State = dict[bytes, Seen]
 steps = st.lists(
     st.one_of(

@@ -12,6 +12,8 @@ from events.decisions import DecisionRefused, EpochClosed, LaneEpochClosed
 from tests.networks import build_network
 from tests.settlement.desk import Desk, settled
 
+pytestmark = pytest.mark.slow
+
 LANES = (1, 3, 8)
 BATCHES = ((50, 1), (1, 7), (1_000, 1_000))
 few = settings(max_examples=8, deadline=None)
@@ -29,7 +31,7 @@ def refused_of(desk: Desk) -> list[str]:
     return sorted(decision.id for decision in desk.decisions() if isinstance(decision, DecisionRefused))
 
 
-@pytest.mark.parametrize("seed", [*range(3), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(3, 8))])
+@pytest.mark.parametrize("seed", range(8))
 def test_lanes_chunks_and_batches_change_no_decision(seed: int) -> None:
     world = build_network(seed)
     plain = settled(world)
@@ -41,7 +43,6 @@ def test_lanes_chunks_and_batches_change_no_decision(seed: int) -> None:
         assert refused_of(other) == refused_of(plain), (lanes, chunk, batch)
 
 
-@pytest.mark.slow
 @few
 @given(seed=seeds, lanes=st.sampled_from(LANES), order=st.randoms(use_true_random=False))
 def test_threads_may_be_shuffled_between_marks(seed: int, lanes: int, order: Random) -> None:
@@ -53,7 +54,6 @@ def test_threads_may_be_shuffled_between_marks(seed: int, lanes: int, order: Ran
     assert lines_of(shuffled) == lines_of(plain)
 
 
-@pytest.mark.slow
 @few
 @given(seed=seeds, cuts=st.lists(st.floats(0, 1), max_size=4), lanes=st.sampled_from(LANES), batch=st.integers(1, 50))
 def test_restarts_between_sessions_change_no_decision(seed: int, cuts: list[float], lanes: int, batch: int) -> None:
@@ -71,7 +71,6 @@ def test_restarts_between_sessions_change_no_decision(seed: int, cuts: list[floa
     assert lines_of(desk) == lines_of(plain)
 
 
-@pytest.mark.slow
 @few
 @given(seed=seeds, order=st.randoms(use_true_random=False), again=st.integers(1, 40))
 def test_duplicates_change_nothing_wherever_they_come(seed: int, order: Random, again: int) -> None:

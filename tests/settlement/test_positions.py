@@ -18,6 +18,8 @@ from tests.networks import build_small_network
 from tests.settlement.desk import Desk, day, settled, tables_of
 from tests.worlds import ASSET, LAUNCH, World, build_world, parameter_set
 
+pytestmark = pytest.mark.slow
+
 
 def fold_prefix(desk: Desk, position: dict[str, int]) -> dict[tuple[str, str], tuple[int, int]]:
     """Fold what lies before a position, event by event."""

@@ -27,6 +27,8 @@ from tests.networks import build_network
 from tests.settlement.desk import Desk, no_clock
 from tests.worlds import World, build_world
 
+pytestmark = pytest.mark.slow
+
 LANES = (1, 3, 8)
 few = settings(max_examples=6, deadline=None)
 seeds = st.integers(0, 10**9)
@@ -89,7 +91,6 @@ def in_pieces(world: World, cuts: list[float]) -> Iterator[list[Fact]]:
         yield list(facts[begin:end])
 
 
-@pytest.mark.slow
 @few
 @given(seed=seeds, cuts=st.lists(st.floats(0, 1), max_size=5), lanes=st.sampled_from(LANES), batch=st.integers(1, 80))
 def test_settlers_that_start_from_snapshots_are_settlers_that_never_stopped(
@@ -109,7 +110,6 @@ def test_settlers_that_start_from_snapshots_are_settlers_that_never_stopped(
     assert restarted.verify().unsettled == 0
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("seed", "lanes"), [(1, 1), (2, 3), (3, 8)])
 def test_from_a_snapshot_at_any_turn_the_logs_come_out_the_same(seed: int, lanes: int, tmp_path: Path) -> None:
     """Between two turns settlers pause anywhere, within a record of facts too; what is behind may be lost or not."""
@@ -170,7 +170,6 @@ def test_while_there_is_more_to_do_snapshots_are_written_behind_commits(
     same_logs(desk, plain)
 
 
-@pytest.mark.slow
 @few
 @given(
     seed=seeds,

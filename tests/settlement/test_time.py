@@ -22,6 +22,8 @@ from tests.networks import build_small_network
 from tests.settlement.desk import Desk, day, settled
 from tests.worlds import ASSET, LAUNCH, World, build_world, parameter_set
 
+pytestmark = pytest.mark.slow
+
 A, B = Producer("a"), Producer("b")
 GRACE = 1800 * MICROSECONDS
 FIRST = day_of(LAUNCH)

@@ -13,6 +13,7 @@ def logs_of(desk: Desk) -> list[tuple[int, bytes, list[bytes]]]:
 
 
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.slow
 def test_the_library_changes_no_byte(seed: int) -> None:
     world = build_network(seed)
     desk = settled(world, lanes=2)
