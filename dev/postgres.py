@@ -79,6 +79,18 @@ class Postgres:
         """End the server at once (SIGKILL), as a lost machine would; the next start recovers."""
         self._server.kill()
 
+    def limit_files(self) -> None:
+        """Let the server write into no file (RLIMIT_FSIZE), as if its disk were full, until it is started anew."""
+        # As its user, since root may lack the right. Twice, since some may have been started meanwhile.
+        for _ in range(2):
+            for pid in self._server.pids():
+                command = ["prlimit", f"--pid={pid}", "--fsize=0:"]
+                subprocess.run(command, user=self._user, capture_output=True, check=False)
+
+    def running(self) -> bool:
+        """Tell whether the server is there."""
+        return self._server.running()
+
     def restart(self) -> None:
         """Stop and start on the same port."""
         self.stop()
@@ -103,7 +115,7 @@ class Postgres:
         if self._user is not None and not open_to_all(self.folder):
             raise ServerFault(f"user {self._user} cannot reach {self.folder}: choose a folder open to all")
         authentication = ["--auth=trust"]
-        self._data.mkdir(mode=0o700)
+        self._data.mkdir(mode=0o700, exist_ok=True)
         if self.secrets is not None:
             self._own.mkdir(mode=0o700)
             for name in ("postgres.pem", "postgres.password", "pg_hba.conf"):

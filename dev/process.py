@@ -122,6 +122,11 @@ class Server:
         if not wait_until(lambda: not self.running() and not any(alive(one) for one in killed), KILLED_S):
             raise ServerFault(f"{self.name} survives SIGKILL, see {self._pid}")
 
+    def pids(self) -> list[int]:
+        """Return the process's id, before those of the processes that it started; none if it is not there."""
+        process = self._process()
+        return [] if process is None else [process.pid, *(one.pid for one in process.children(recursive=True))]
+
     def _process(self) -> psutil.Process | None:
         try:
             pid, began = self._pid.read_text("utf-8").split()

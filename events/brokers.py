@@ -9,6 +9,7 @@ from typing import Any
 from kafka import KafkaConsumer
 from kafka.errors import (
     InvalidProducerEpochError,
+    KafkaConnectionError,
     KafkaError,
     KafkaTimeoutError,
     ProducerFencedError,
@@ -76,7 +77,7 @@ def _open(
     opened: list[Any] = []
 
     def open_net(**configs: Any) -> Any:
-        opened.append(KafkaNetClient(**configs))
+        opened.append(_Net(**configs))
         if topic is not None:
             # Asked for with the first metadata, since later ones wait 100 ms. `add_topic` would wait without a limit.
             opened[-1].cluster._topics.add(topic)
@@ -96,6 +97,17 @@ def _open(
         for one in opened:
             one.close()
         raise
+
+
+class _Net(KafkaNetClient):  # type: ignore[misc]
+    """What a client speaks through."""
+
+    def await_ready(self, node_id: int | str, timeout_ms: int = CONNECT_MS_MAX) -> bool:
+        """Wait for a connection; say where there is none. If this raises, a producer forgets what it was to send."""
+        try:
+            return bool(super().await_ready(node_id, timeout_ms))
+        except KafkaConnectionError:
+            return False
 
 
 @contextmanager

@@ -20,9 +20,9 @@ __all__ = ["MessageLost", "Partition"]
 FETCH_BYTES = 2 * 1024 * 1024
 MESSAGES_MAX = 500
 POLL_MS = 100
-# So long a broker may take to answer; and so often it is asked where a log ends.
+# So long a broker may take to answer; where a log ends it is asked several times, and between them who leads.
 REQUEST_MS_MAX = 5_000
-END_TRIES = 6
+END_MS, END_TRIES = 2_000, 15
 # With POLL_MS: 10 seconds without anything, though there is something, is a stall.
 POLLS_MAX = 100
 # A transaction that has ended is marked so in some milliseconds; this many looks are 5 seconds.
@@ -74,11 +74,13 @@ class Partition:
         with kafka_faults(self.name):
             for left in reversed(range(END_TRIES)):
                 try:
-                    return int(self._consumer.end_offsets([self._partition])[self._partition])
+                    return int(self._consumer.end_offsets([self._partition], END_MS)[self._partition])
                 except KafkaTimeoutError:
-                    # A broker that stands still answers nobody; behind this another one leads.
+                    # A broker that stands still answers nobody; behind this another one leads. Until it is told to
+                    # look for that one, the client goes on asking the first, be it refused as no leader.
                     if not left:
                         raise
+                    self._consumer._client.cluster.request_update()
         raise AssertionError("the last try returns or raises")
 
     def begin(self) -> int:

@@ -5,6 +5,7 @@ log N = partition N        so the count of a topic's partitions is the count of 
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from threading import Event
 from typing import Any, NamedTuple
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
@@ -28,6 +29,8 @@ __all__ = [
 
 # A record, Kafka's frame around it, and what zstd adds to what it cannot make smaller.
 MESSAGE_BYTES_MAX = RECORD_BYTES_MAX + 65_536
+# So long all brokers have to hear of new topics: 5 seconds.
+HEARD_TRIES, HEARD_WAIT_S = 50, 0.1
 
 
 class Difference(NamedTuple):
@@ -87,7 +90,15 @@ def create_topics(brokers: Brokers, topics: Mapping[str, int], replication: int)
                 admin.create_topics(new, wait_for_metadata=True)
             except TopicAlreadyExistsError:
                 admin.wait_for_topics(list(new))
-    check_topics(brokers, dict(topics), replication)
+    for left in reversed(range(HEARD_TRIES)):
+        try:
+            check_topics(brokers, dict(topics), replication)
+            return
+        except TopicsDiffer as differ:
+            # A broker that has just come back may not have heard of them yet.
+            if not left or any(found.found is not None for found in differ.differences):
+                raise
+        Event().wait(HEARD_WAIT_S)
 
 
 def check_topics(brokers: Brokers, topics: Mapping[str, int | None], replication: int) -> None:

@@ -32,7 +32,7 @@ from tests.faults.scenes import digests_of, new_books, run_books
 from tests.settlement.desk import as_lines
 from tests.worlds import World
 
-__all__ = ["PROJECTING", "Load", "wait_until"]
+__all__ = ["PROJECTING", "Load", "count_lines", "wait_until"]
 
 COMMANDS = {
     "ingest": ("ingest", "-", "--receipts"),
@@ -46,7 +46,7 @@ PIECE = 20
 WAIT_S = 120
 LOOK_S = 0.05
 # A supervisor lets so much time pass between two starts of one process.
-AGAIN_S = 1.0
+AGAIN_S = 0.5
 REFUSED = RecordRefused.__struct_config__.tag
 
 
@@ -65,6 +65,7 @@ class Load:
         self._started: list[Started] = []
         self._sink: int | None = None
         self._answered = 0
+        self._books, self._ledgers = deployment.books(), list[Log]()
         deployment.books().create(world.parameters, lanes)
 
     # --- processes ---
@@ -80,6 +81,14 @@ class Load:
         self.processes[role] = self.start(*COMMANDS[role], kill_at=kill_at, stdin=source)
         if source is not None:
             os.close(source)
+
+    def displace(self, role: str) -> tuple[Started, int | None]:
+        """Start a second process of a role; return the first, which nobody starts again, and its pipe if any."""
+        first, sink = self.processes.pop(role), None
+        if role == "ingest":
+            sink, self._sink = self._sink, None
+        self.begin(role)
+        return first, sink
 
     def start(self, *arguments: str, kill_at: str | None = None, stdin: int | None = None) -> Started:
         """Start any command; what is left of it is killed with the others."""
@@ -115,9 +124,10 @@ class Load:
         """Return how the last process of the role ended."""
         return next(ended for name, ended in reversed(self.ends) if name == role)
 
-    def talk(self, role: str) -> str:
-        """Return what a process has said on standard error up to now."""
-        return os.pread(self.processes[role].err.fileno(), 10**6, 0).decode()
+    def times_said(self, text: str, *roles: str) -> int:
+        """Count how often processes of the roles have said something on standard error, those that ended too."""
+        talks = [os.pread(self.processes[role].err.fileno(), 10**6, 0).decode() for role in roles]
+        return sum(talk.count(text) for talk in (*talks, *(ended.err for role, ended in self.ends if role in roles)))
 
     def mend(self) -> None:
         """Start again what has ended by itself."""
@@ -136,6 +146,7 @@ class Load:
     def abandon(self) -> None:
         """Kill what still runs."""
         self._close_sink()
+        self._close_ledgers()
         for process in self._started:
             process.abandon()
 
@@ -158,6 +169,12 @@ class Load:
         self.fed += piece
         return piece
 
+    def feed_until(self, true: Callable[[], bool]) -> None:
+        """Tell pieces, one at a time, until something holds."""
+        while not true():
+            self.feed()
+            self.wait_until(_true_or_late(true, AGAIN_S))
+
     def tell(self, piece: Sequence[bytes]) -> None:
         """Tell lines until all of them are acknowledged, again to each process that has the role meanwhile."""
         told: Started | None = None
@@ -171,7 +188,7 @@ class Load:
                 with suppress(BrokenPipeError):
                     assert self._sink is not None
                     os.write(self._sink, b"".join(piece))
-            self._answered = _count_lines(process)
+            self._answered = count_lines(process.said())
             return self._answered >= wanted
 
         self.wait_until(acknowledged)
@@ -189,8 +206,16 @@ class Load:
 
     def committed(self) -> dict[str, int]:
         """Return where each ledger log ends. Raises: LogFault."""
-        with self.deployment.books() as books:
-            return {log.name: log.end() for log in books.ledgers()}
+        self._ledgers = self._ledgers or list(self._books.ledgers())
+        try:
+            return {log.name: log.end() for log in self._ledgers}
+        except LogFault:
+            self._close_ledgers()
+            raise
+
+    def _close_ledgers(self) -> None:
+        self._books.close()
+        self._ledgers = []
 
     def shown(self) -> Mapping[str, int]:
         """Return the checkpoints. Raises: DatabaseError, DatabaseUnreachable."""
@@ -205,36 +230,44 @@ class Load:
         finally:
             engine.dispose()
 
-    def wait_for_progress(self, pieces: int = 2) -> None:
-        """Tell more, and wait until more was decided, and all that was is shown, with its history."""
+    def wait_for_decisions(self, pieces: int = 2) -> None:
+        """Tell more, and wait until more was decided."""
         before: dict[str, int] = {}
-        ends: dict[str, int] = {}
 
         def known() -> bool:
             before.update(self.committed())
             return True
 
-        def decided() -> bool:
+        self.wait_until(_no_fault(known))
+        self.feed(pieces)
+        self.wait_until(_no_fault(lambda: sum(self.committed().values()) > sum(before.values())))
+
+    def wait_until_shown(self) -> None:
+        """Wait until all that was decided is in the tables, with its history."""
+        ends: dict[str, int] = {}
+
+        def known() -> bool:
             ends.update(self.committed())
-            return sum(ends.values()) > sum(before.values())
+            return True
 
         def projected() -> bool:
             shown = self.shown()
             return all(min(shown.get(log, 0), shown.get(history_of(log), 0)) >= end for log, end in ends.items())
 
         self.wait_until(_no_fault(known))
-        self.feed(pieces)
-        for done in (decided, projected):
-            self.wait_until(_no_fault(done))
+        self.wait_until(_no_fault(projected))
 
-    def finish(self, folder: Path) -> Books:
-        """End all, settle and project the rest; make embedded books of the same facts, and return them."""
+    def finish(self, embedded: Books) -> None:
+        """End all, settle and project the rest, and do the same in embedded books."""
         self.stop()
         self.deployment.do("run", "--once")
-        embedded = new_books(folder, self._world, self._lanes)
-        list(embedded.ingest(iter([as_lines(self.fed)]), "world"))
         run_books(embedded)
-        return embedded
+
+    def embedded(self, folder: Path) -> Books:
+        """Make embedded books that hold the same facts."""
+        books = new_books(folder, self._world, self._lanes)
+        list(books.ingest(iter([as_lines(self.fed)]), "world"))
+        return books
 
     def tally(self, embedded: Books, runs: Mapping[str, Sequence[bytes]]) -> dict[str, Tally]:
         """Tell what became of the facts in the lines that were told during each run."""
@@ -268,6 +301,11 @@ def wait_until(true: Callable[[], bool], tell: Callable[[], str] = str, seconds:
         time.sleep(LOOK_S)
 
 
+def _true_or_late(true: Callable[[], bool], seconds: float) -> Callable[[], bool]:
+    late = time.monotonic() + seconds
+    return lambda: true() or time.monotonic() > late
+
+
 def _no_fault(true: Callable[[], bool]) -> Callable[[], bool]:
     def tried() -> bool:
         try:
@@ -278,9 +316,8 @@ def _no_fault(true: Callable[[], bool]) -> Callable[[], bool]:
     return tried
 
 
-def _count_lines(process: Started) -> int:
+def count_lines(said: bytes) -> int:
     """Count the lines for which a process that ingests has printed receipts."""
-    said = process.said()
     whole = said[: said.rfind(b"\n") + 1].splitlines()
     return sum(json.loads(line)["lines"] for line in whole if line.startswith(b"{"))
 

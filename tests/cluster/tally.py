@@ -26,5 +26,5 @@ def fault_lines(told: Iterable[Mapping[str, Iterable[int]]]) -> Iterator[str]:
             runs[fault] += 1
             sums[fault] = Tally(*map(sum, zip(sums.get(fault, Tally(0, 0, 0)), tally, strict=True)))
     yield f"{'fault':60}{'runs':>6}{'acknowledged':>14}{'lost':>6}{'doubled':>9}"
-    for fault, (acknowledged, lost, doubled) in sums.items():
+    for fault, (acknowledged, lost, doubled) in sorted(sums.items()):
         yield f"{fault:60}{runs[fault]:6}{acknowledged:14}{lost:6}{doubled:9}"

@@ -1,13 +1,14 @@
 """PostgreSQL as tests use it: killed, it comes back with what was committed, under the address it had."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from dev.postgres import ROOTS_STAND_IN, WHEEL, Postgres, open_to_all, programs
-from dev.process import ServerFault
+from dev.process import ServerFault, wait_until
 from dev.properties import POSTGRES
 
 
@@ -42,6 +43,25 @@ def test_a_killed_server_comes_back_with_what_was_committed(server_folder: Path)
         for name, value in POSTGRES.items():
             assert connection.execute("SELECT current_setting(%s)", [name]).fetchone() == (value,)
         assert connection.execute("SELECT current_setting('fsync')").fetchone() == ("on",)
+
+
+@pytest.mark.slow
+def test_a_server_that_may_write_no_more_ends_and_comes_back(server_folder: Path) -> None:
+    server = Postgres(server_folder / "postgres")
+    server.start()
+    with connect(server.url) as connection:
+        connection.execute("CREATE TABLE entry (id int PRIMARY KEY)")
+
+    server.limit_files()
+    with pytest.raises(psycopg.Error), connect(server.url) as connection:
+        connection.execute("INSERT INTO entry VALUES (1)")
+    with suppress(psycopg.Error), connect(server.url) as connection:
+        connection.execute("CHECKPOINT")
+    assert wait_until(lambda: not server.running(), 20)
+    server.start()
+
+    with connect(server.url) as connection:
+        assert connection.execute("SELECT count(*) FROM entry").fetchone() == (0,)
 
 
 def test_a_folder_is_open_to_all_if_each_above_it_is(tmp_path: Path) -> None:

@@ -114,6 +114,16 @@ def test_whatever_is_no_fault_of_kafkas_passes() -> None:
         connect(interrupted, Brokers(("127.0.0.1:9092",)))
 
 
+def test_that_a_node_cannot_be_reached_is_no_exception(nobody: str) -> None:
+    """If it were, the producer would not ask again to add partitions to a transaction, and time would run out."""
+
+    def client(kafka_client: Callable[..., Any], bootstrap_servers: list[str], **_: Any) -> Any:
+        return kafka_client(bootstrap_servers=bootstrap_servers)
+
+    with closing(connect(client, Brokers((nobody,)))) as net:
+        assert not net.await_ready("bootstrap-0", timeout_ms=1_000)
+
+
 @pytest.mark.slow
 def test_a_broker_that_stops_answering_leaves_the_outcome_unknown(server_folder: Path) -> None:
     cluster = KafkaCluster(server_folder / "kafka")
