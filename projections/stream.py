@@ -43,8 +43,9 @@ FETCH_BYTES = 4 * 1_048_576
 # Of one node all partitions are asked for at once, and one that moved waits until the others have answered.
 FETCH_WAIT_MS = 50
 POLL_S = 0.5
-# Where something is always new, it has so many times as long as a piece of what may wait took, before the next piece.
-FOLD_SHARE = 3
+# Where something is always new, what may wait has its first turn after so long, and the next ones after so many times
+# as long as the one before took.
+FOLD_S, FOLD_SHARE = 1.0, 3
 # Group offsets are for tools that show lag; nobody reads from them.
 COMMIT_S = 5.0
 # First and longest wait before a partition is taken up anew: longer than a heartbeat, which tells who lost it.
@@ -148,7 +149,7 @@ class _Consumer(driver.Consumer):  # type: ignore[misc]
         await super().on_partitions_revoked(revoked)
 
     async def _drain_messages(self, fetcher: Any) -> None:
-        followed, turn = False, 0.0
+        followed, turn = False, self.loop.time() + FOLD_S
         while not (self.should_stop or fetcher.should_stop):
             taken = await self._take_up()
             lists, _ = await self._wait_next_records(0 if followed else POLL_S)
@@ -161,7 +162,8 @@ class _Consumer(driver.Consumer):  # type: ignore[misc]
                 followed = False
                 continue
             followed = await self._follow(taken) and not lists
-            turn = self.loop.time() + FOLD_SHARE * (self.loop.time() - began)
+            ended = self.loop.time()
+            turn = ended + (FOLD_SHARE * (ended - began) if lists else FOLD_S)
 
     async def _take_up(self) -> set[Any]:
         taken = self._taken
