@@ -58,9 +58,11 @@ class BalanceReader:
         self._is_embedded = engine.dialect.name == "sqlite"
         self._held = engine.connect()
         if not self._is_embedded:
-            # Each statement sees one moment, and needs no transaction around it; nor is it planned each time.
+            # Each statement sees one moment, and needs no transaction around it. It is planned once, and by the keys:
+            # of tables that have just been filled the planner knows nothing yet, and would read all of them.
             self._held = self._held.execution_options(isolation_level="AUTOCOMMIT")
             self._held.exec_driver_sql("SET plan_cache_mode = force_generic_plan")
+            self._held.exec_driver_sql("SET enable_seqscan = off")
             # Nobody is given it behind us.
             self._held.detach()
         self._connection: Any = self._held.connection

@@ -43,6 +43,9 @@ FETCH_BYTES = 4 * 1_048_576
 # Of one node all partitions are asked for at once, and one that moved waits until the others have answered.
 FETCH_WAIT_MS = 50
 POLL_S = 0.5
+# Where something is always new, what may wait has its first turn after so long, and the next ones after so many times
+# as long as the one before took.
+FOLD_S, FOLD_SHARE = 1.0, 3
 # Group offsets are for tools that show lag; nobody reads from them.
 COMMIT_S = 5.0
 # First and longest wait before a partition is taken up anew: longer than a heartbeat, which tells who lost it.
@@ -71,7 +74,7 @@ class Stage(Protocol):
         ...
 
     def follow(self, partition: int) -> bool:
-        """Do a piece of a partition's work that may wait; return whether there was any."""
+        """Do a piece of a partition's work that may wait, mostly until nothing is new; return whether there was any."""
         ...
 
     def let_go(self) -> None:
@@ -110,6 +113,8 @@ class _Consumer(driver.Consumer):  # type: ignore[misc]
         self._stage: Stage = transport.app.stage
         self._one_at_a_time = asyncio.Lock()
         self._waits: dict[Any, tuple[float, float]] = {}
+        # The partition that had the last turn of what may wait.
+        self._last = -1
         self._begin_anew()
 
     def _begin_anew(self) -> None:
@@ -144,7 +149,7 @@ class _Consumer(driver.Consumer):  # type: ignore[misc]
         await super().on_partitions_revoked(revoked)
 
     async def _drain_messages(self, fetcher: Any) -> None:
-        followed = False
+        followed, turn = False, self.loop.time() + FOLD_S
         while not (self.should_stop or fetcher.should_stop):
             taken = await self._take_up()
             lists, _ = await self._wait_next_records(0 if followed else POLL_S)
@@ -152,7 +157,13 @@ class _Consumer(driver.Consumer):  # type: ignore[misc]
                 if tp in taken:
                     messages = [Message(record.offset, record.value) for record in records]
                     await self._do(taken, tp, self._fold, tp, messages)
-            followed = not lists and await self._follow(taken)
+            began = self.loop.time()
+            if lists and began < turn:
+                followed = False
+                continue
+            followed = await self._follow(taken) and not lists
+            ended = self.loop.time()
+            turn = ended + (FOLD_SHARE * (ended - began) if lists else FOLD_S)
 
     async def _take_up(self) -> set[Any]:
         taken = self._taken
@@ -178,8 +189,9 @@ class _Consumer(driver.Consumer):  # type: ignore[misc]
         self._folded[tp] = messages[-1].offset + 1
 
     async def _follow(self, taken: set[Any]) -> bool:
-        for tp in sorted(taken):
+        for tp in sorted(taken, key=lambda tp: (tp.partition <= self._last, tp.partition)):
             if await self._do(taken, tp, self._stage.follow, tp.partition):
+                self._last = tp.partition
                 return True
         return False
 

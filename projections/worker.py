@@ -2,9 +2,9 @@
 
     head ≤ committed        history ≤ head        dead letters beside them, by whoever has the hub's log
 
-Balances come first: history and dead letters follow while nothing new is there for the head. A log whose records are
-damaged, or break an invariant, is projected no further by anybody, and this process fails when it ends; the other
-logs go on.
+Balances come first: history and dead letters follow while nothing new is there for the head, and where something always
+is, by turns. A log whose records are damaged, or break an invariant, is projected no further by anybody, and this
+process fails when it ends; the other logs go on.
 """
 
 import asyncio

@@ -210,6 +210,18 @@ def test_workers_join_leave_and_die_and_nothing_is_lost_or_doubled(scene: Scene,
         worker.end()
 
 
+def test_history_has_its_turns_though_something_is_always_new_for_the_head(scene: Scene, cluster: Cluster) -> None:
+    cluster.work()
+
+    for records in zip(scene.logs["lane-0"], scene.logs["lane-1"], strict=False):
+        cluster.put("ledger", [(lane, pack(record)) for lane, record in enumerate(records)])
+        cluster.wait_for({f"lane-{lane}": record.end for lane, record in enumerate(records)})
+        if {history_of("lane-0"), history_of("lane-1")} <= cluster.positions().keys():
+            break
+
+    assert records[0].end < scene.logs["lane-0"][-1].end
+
+
 def test_a_worker_that_stood_still_cannot_write_what_another_has_taken_over(scene: Scene, cluster: Cluster) -> None:
     first = cluster.work()
     half = {name: records[len(records) // 2] for name, records in scene.logs.items()}
