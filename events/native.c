@@ -272,25 +272,53 @@ void digest_parts(const part *parts, int64_t count, int64_t row_count, int plain
     }
 }
 
-/* Extend a Merkle tree's frontier (one node per set bit of `size`, largest first, room for 64) by leaves. */
-void extend_frontier(uint8_t *frontier, uint64_t size, const uint8_t *leaves, int64_t count, int plainly) {
-    static const uint8_t inner = 1;
+/* The message of an inner node with its padding: 1, the two below it. */
+static void assemble_node(const uint8_t *left, const uint8_t *right, uint8_t message[128]) {
+    memset(message, 0, 128);
+    message[0] = 1;
+    memcpy(message + 1, left, 32);
+    memcpy(message + 33, right, 32);
+    message[65] = 0x80;
+    message[126] = 65 * 8 >> 8, message[127] = 65 * 8 & 0xff;
+}
+
+/* Extend a Merkle tree's frontier (one node per set bit of `size`, largest first, room for 64) by leaves, level by level;
+ * at each, two nodes are hashed at a time. What `nodes` holds, the leaves, is written over. */
+void extend_frontier(uint8_t *frontier, uint64_t size, uint8_t *nodes, int64_t count, int plainly) {
     compressor compress = find_compressor(plainly);
-    int depth = 0;
+    uint8_t left_over[64][32], messages[2][128];
+    uint64_t odd = 0;
+    int depth = 0, level = 0;
     for (uint64_t bits = size; bits; bits &= bits - 1) depth++;
-    for (int64_t i = 0; i < count; i++, size++) {
-        uint8_t node[32];
-        memcpy(node, leaves + 32 * i, 32);
-        for (uint64_t bits = size; bits & 1; bits >>= 1) {
-            hasher h;
-            hash_begin(&h, compress);
-            hash_add(&h, &inner, 1);
-            hash_add(&h, frontier + 32 * --depth, 32);
-            hash_add(&h, node, 32);
-            hash_end(&h, node);
+    for (; count; level++) {
+        /* The frontier's node of this level, where there is one, stands before the others. */
+        const uint8_t *first = size >> level & 1 ? frontier + 32 * --depth : NULL;
+        int64_t all = count + (first != NULL), pairs = all / 2;
+#define NODE(i) (first == NULL ? nodes + 32 * (i) : (i) == 0 ? first : nodes + 32 * ((i) - 1))
+        if (all & 1) {
+            memcpy(left_over[level], NODE(all - 1), 32);
+            odd |= (uint64_t)1 << level;
         }
-        memcpy(frontier + 32 * depth++, node, 32);
+        for (int64_t i = 0; i < pairs; i += 2) {
+            uint32_t states[2][8];
+            int both = i + 1 < pairs;
+            memcpy(states[0], FIRST, sizeof FIRST);
+            memcpy(states[1], FIRST, sizeof FIRST);
+            assemble_node(NODE(2 * i), NODE(2 * i + 1), messages[0]);
+            if (both) {
+                assemble_node(NODE(2 * i + 2), NODE(2 * i + 3), messages[1]);
+                compress_two(compress, states[0], messages[0], states[1], messages[1], 2);
+                write_state(states[1], nodes + 32 * (i + 1));
+            } else {
+                compress(states[0], messages[0], 2);
+            }
+            write_state(states[0], nodes + 32 * i);
+        }
+#undef NODE
+        count = pairs;
     }
+    while (level--)
+        if (odd >> level & 1) memcpy(frontier + 32 * depth++, left_over[level], 32);
 }
 
 /* --- check -------------------------------------------------------------------------------------------------------- */
