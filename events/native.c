@@ -21,6 +21,20 @@
 
 enum { NOWHERE = -1 };
 
+/* Copy bytes; few of them eight at a time, since what is called for as many takes longer. */
+static inline void copy(uint8_t *to, const uint8_t *from, int64_t size) {
+    if (size > 32) {
+        memcpy(to, from, size);
+        return;
+    }
+    if (size >= 8) {
+        for (int64_t i = 0; i < size - 8; i += 8) memcpy(to + i, from + i, 8);
+        memcpy(to + size - 8, from + size - 8, 8);
+        return;
+    }
+    for (int64_t i = 0; i < size; i++) to[i] = from[i];
+}
+
 static const uint32_t FIRST[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
                                   0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
 static const uint32_t ROUND[64] = {
@@ -221,7 +235,7 @@ static int64_t assemble(const part *parts, int64_t count, int64_t row, uint8_t *
     for (const part *one = parts; one < parts + count; one++) {
         int64_t start = one->starts[one->step * row], size = one->ends[one->step * row] - start;
         if (length + size > MESSAGE_MAX - 72) return NOWHERE;
-        memcpy(message + length, one->base + start, size);
+        copy(message + length, one->base + start, size);
         length += size;
     }
     int64_t end = (length + 9 + 63) / 64 * 64;
@@ -645,31 +659,56 @@ int64_t split_lines(const uint8_t *data, int64_t size, int64_t *starts, int64_t 
 
 /* --- render ------------------------------------------------------------------------------------------------------- */
 
+/* Write a number's digits before a place; returns how many there are. */
+static int write_digits(uint64_t value, uint8_t *end) {
+    uint8_t *at = end;
+    /* Eight at a time, in 32 bits. */
+    for (; value >= 100000000; value /= 100000000) {
+        uint32_t part = (uint32_t)(value % 100000000), halves[2] = {part % 10000, part / 10000};
+        for (int i = 0; i < 2; i++) {
+            *--at = (uint8_t)('0' + halves[i] % 10);
+            *--at = (uint8_t)('0' + halves[i] / 10 % 10);
+            *--at = (uint8_t)('0' + halves[i] / 100 % 10);
+            *--at = (uint8_t)('0' + halves[i] / 1000);
+        }
+    }
+    uint32_t rest = (uint32_t)value;
+    do *--at = (uint8_t)('0' + rest % 10);
+    while (rest /= 10);
+    return (int)(end - at);
+}
+
+/* Write 32 bytes as 64 digits, by arithmetic that compilers do for many at once. */
+static void write_hex(const uint8_t *bytes, uint8_t *out) {
+    uint8_t digits[64];
+    for (int i = 0; i < 32; i++) {
+        uint8_t high = bytes[i] >> 4, low = bytes[i] & 15;
+        digits[2 * i] = (uint8_t)(high + (high < 10 ? '0' : 'a' - 10));
+        digits[2 * i + 1] = (uint8_t)(low + (low < 10 ? '0' : 'a' - 10));
+    }
+    memcpy(out, digits, 64);
+}
+
 /* Write each row's parts, joined, and LF. `line_ends` gets the place behind each LF. Returns the bytes written, or NOWHERE. */
 int64_t render_lines(const part *parts, int64_t count, int64_t rows, uint8_t *out, int64_t room, int64_t *line_ends) {
-    static const char hex[] = "0123456789abcdef";
     int64_t at = 0;
     for (int64_t i = 0; i < rows; i++) {
         for (const part *one = parts; one < parts + count; one++) {
             if (one->kind == BYTES) {
                 int64_t start = one->starts[one->step * i], length = one->ends[one->step * i] - start;
                 if (at + length > room) return NOWHERE;
-                memcpy(out + at, one->base + start, length);
+                copy(out + at, one->base + start, length);
                 at += length;
             } else if (one->kind == NUMBERS) {
                 uint8_t digits[20];
-                int64_t value = one->starts[one->step * i];
-                int size = 0;
-                do digits[size++] = (uint8_t)('0' + value % 10);
-                while (value /= 10);
+                int size = write_digits((uint64_t)one->starts[one->step * i], digits + 20);
                 if (at + size > room) return NOWHERE;
-                while (size) out[at++] = digits[--size];
+                copy(out + at, digits + 20 - size, size);
+                at += size;
             } else {
                 if (at + 64 > room) return NOWHERE;
-                for (const uint8_t *byte = one->base + 32 * i; byte < one->base + 32 * (i + 1); byte++) {
-                    out[at++] = (uint8_t)hex[*byte >> 4];
-                    out[at++] = (uint8_t)hex[*byte & 15];
-                }
+                write_hex(one->base + 32 * i, out + at);
+                at += 64;
             }
         }
         if (at + 1 > room) return NOWHERE;
