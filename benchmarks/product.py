@@ -10,12 +10,13 @@ from app.books import Books
 from app.stages import Progress
 from benchmarks.task import Result, Task, rss_mib
 from benchmarks.watch import Watch
+from events.record import RECORD_BYTES_MAX
 from ledger.accounts import Key
 from ledger.parameters import parameters_from_json, parameters_from_toml
 from projections.project import Projector
 from projections.read import read_balances, read_position
 from projections.replay import replay
-from settlement.lines import CHUNK_BYTES, read_chunks
+from settlement.lines import read_chunks
 from settlement.settle import BATCH_DECISIONS, BATCHES_PER_COMMIT
 
 __all__ = [
@@ -62,7 +63,8 @@ def run_product(task: Task, folder: Path, watch: Watch | None = None) -> Result:
         bytes_on_disk=size_of(books.folder),
         rss_mib=rss,
         stages=dict(stages),
-        conditions=f"fsync per {CHUNK_BYTES:,} bytes read and per {BATCH_DECISIONS * BATCHES_PER_COMMIT:,} decisions; "
+        conditions=f"fsync per record of {RECORD_BYTES_MAX:,} bytes and per "
+        f"{BATCH_DECISIONS * BATCHES_PER_COMMIT:,} decisions; "
         f"logs {log_bytes // task.facts} bytes per fact, SQL projections the rest (WAL, synchronous=NORMAL: derived); "
         "one process; history follows behind the balances and is not counted",
     )

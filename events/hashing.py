@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from events.native import load, pointer
+from events.native import address, load, pointer
 
 __all__ = [
     "Digests",
@@ -145,10 +145,8 @@ def extend_frontier(frontier: list[bytes], size: int, leaves: Digests) -> list[b
         return None
     nodes = np.zeros((_FRONTIER_MAX, 32), dtype=np.uint8)
     nodes[: len(frontier)] = np.frombuffer(b"".join(frontier), dtype=np.uint8).reshape(-1, 32)
-    leaves = np.ascontiguousarray(leaves)
-    native.extend_frontier(
-        pointer(nodes), ctypes.c_uint64(size), pointer(leaves), ctypes.c_int64(len(leaves)), _plainly(native)
-    )
+    below, count = leaves.copy(), ctypes.c_int64(len(leaves))
+    native.extend_frontier(pointer(nodes), ctypes.c_uint64(size), pointer(below), count, _plainly(native))
     return [nodes[i].tobytes() for i in range((size + len(leaves)).bit_count())]
 
 
@@ -158,7 +156,7 @@ def _prepare(parts: Sequence[Part]) -> tuple[ctypes.c_void_p, list[Any]]:
     pool = b"".join(literals)
     literal_ends = np.array([0, *accumulate(map(len, literals))], dtype=np.int64)
     kept: list[Any] = [pool, literal_ends]
-    literal, bases = literal_ends.ctypes.data, {id(pool): _address_of(pool)}
+    literal, bases = address(literal_ends), {id(pool): _address_of(pool)}
     rows: list[int] = []
     for part in parts:
         if isinstance(part, bytes):
@@ -170,12 +168,12 @@ def _prepare(parts: Sequence[Part]) -> tuple[ctypes.c_void_p, list[Any]]:
                 starts, ends = np.ascontiguousarray(starts), np.ascontiguousarray(ends)
             kept += (starts, ends)
             base = bases.get(id(data)) or bases.setdefault(id(data), _address_of(data))
-            rows += (_SPANS, base, starts.ctypes.data, ends.ctypes.data, starts.strides[0] // 8)
+            rows += (_SPANS, base, address(starts), address(ends), starts.strides[0] // 8)
         elif part.dtype == np.int64:
-            rows += (_NUMBERS, 0, part.ctypes.data, 0, part.strides[0] // 8)
+            rows += (_NUMBERS, 0, address(part), 0, part.strides[0] // 8)
         else:
             kept.append(np.ascontiguousarray(part))
-            rows += (_DIGESTS, kept[-1].ctypes.data, 0, 0, 0)
+            rows += (_DIGESTS, address(kept[-1]), 0, 0, 0)
     kept.append(np.array(rows, dtype=np.int64))
     return pointer(kept[-1]), kept
 

@@ -21,6 +21,20 @@
 
 enum { NOWHERE = -1 };
 
+/* Copy bytes; few of them eight at a time, since what is called for as many takes longer. */
+static inline void copy(uint8_t *to, const uint8_t *from, int64_t size) {
+    if (size > 32) {
+        memcpy(to, from, size);
+        return;
+    }
+    if (size >= 8) {
+        for (int64_t i = 0; i < size - 8; i += 8) memcpy(to + i, from + i, 8);
+        memcpy(to + size - 8, from + size - 8, 8);
+        return;
+    }
+    for (int64_t i = 0; i < size; i++) to[i] = from[i];
+}
+
 static const uint32_t FIRST[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
                                   0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
 static const uint32_t ROUND[64] = {
@@ -221,7 +235,7 @@ static int64_t assemble(const part *parts, int64_t count, int64_t row, uint8_t *
     for (const part *one = parts; one < parts + count; one++) {
         int64_t start = one->starts[one->step * row], size = one->ends[one->step * row] - start;
         if (length + size > MESSAGE_MAX - 72) return NOWHERE;
-        memcpy(message + length, one->base + start, size);
+        copy(message + length, one->base + start, size);
         length += size;
     }
     int64_t end = (length + 9 + 63) / 64 * 64;
@@ -272,25 +286,53 @@ void digest_parts(const part *parts, int64_t count, int64_t row_count, int plain
     }
 }
 
-/* Extend a Merkle tree's frontier (one node per set bit of `size`, largest first, room for 64) by leaves. */
-void extend_frontier(uint8_t *frontier, uint64_t size, const uint8_t *leaves, int64_t count, int plainly) {
-    static const uint8_t inner = 1;
+/* The message of an inner node with its padding: 1, the two below it. */
+static void assemble_node(const uint8_t *left, const uint8_t *right, uint8_t message[128]) {
+    memset(message, 0, 128);
+    message[0] = 1;
+    memcpy(message + 1, left, 32);
+    memcpy(message + 33, right, 32);
+    message[65] = 0x80;
+    message[126] = 65 * 8 >> 8, message[127] = 65 * 8 & 0xff;
+}
+
+/* Extend a Merkle tree's frontier (one node per set bit of `size`, largest first, room for 64) by leaves, level by level;
+ * at each, two nodes are hashed at a time. What `nodes` holds, the leaves, is written over. */
+void extend_frontier(uint8_t *frontier, uint64_t size, uint8_t *nodes, int64_t count, int plainly) {
     compressor compress = find_compressor(plainly);
-    int depth = 0;
+    uint8_t left_over[64][32], messages[2][128];
+    uint64_t odd = 0;
+    int depth = 0, level = 0;
     for (uint64_t bits = size; bits; bits &= bits - 1) depth++;
-    for (int64_t i = 0; i < count; i++, size++) {
-        uint8_t node[32];
-        memcpy(node, leaves + 32 * i, 32);
-        for (uint64_t bits = size; bits & 1; bits >>= 1) {
-            hasher h;
-            hash_begin(&h, compress);
-            hash_add(&h, &inner, 1);
-            hash_add(&h, frontier + 32 * --depth, 32);
-            hash_add(&h, node, 32);
-            hash_end(&h, node);
+    for (; count; level++) {
+        /* The frontier's node of this level, where there is one, stands before the others. */
+        const uint8_t *first = size >> level & 1 ? frontier + 32 * --depth : NULL;
+        int64_t all = count + (first != NULL), pairs = all / 2;
+#define NODE(i) (first == NULL ? nodes + 32 * (i) : (i) == 0 ? first : nodes + 32 * ((i) - 1))
+        if (all & 1) {
+            memcpy(left_over[level], NODE(all - 1), 32);
+            odd |= (uint64_t)1 << level;
         }
-        memcpy(frontier + 32 * depth++, node, 32);
+        for (int64_t i = 0; i < pairs; i += 2) {
+            uint32_t states[2][8];
+            int both = i + 1 < pairs;
+            memcpy(states[0], FIRST, sizeof FIRST);
+            memcpy(states[1], FIRST, sizeof FIRST);
+            assemble_node(NODE(2 * i), NODE(2 * i + 1), messages[0]);
+            if (both) {
+                assemble_node(NODE(2 * i + 2), NODE(2 * i + 3), messages[1]);
+                compress_two(compress, states[0], messages[0], states[1], messages[1], 2);
+                write_state(states[1], nodes + 32 * (i + 1));
+            } else {
+                compress(states[0], messages[0], 2);
+            }
+            write_state(states[0], nodes + 32 * i);
+        }
+#undef NODE
+        count = pairs;
     }
+    while (level--)
+        if (odd >> level & 1) memcpy(frontier + 32 * depth++, left_over[level], 32);
 }
 
 /* --- check -------------------------------------------------------------------------------------------------------- */
@@ -617,31 +659,56 @@ int64_t split_lines(const uint8_t *data, int64_t size, int64_t *starts, int64_t 
 
 /* --- render ------------------------------------------------------------------------------------------------------- */
 
+/* Write a number's digits before a place; returns how many there are. */
+static int write_digits(uint64_t value, uint8_t *end) {
+    uint8_t *at = end;
+    /* Eight at a time, in 32 bits. */
+    for (; value >= 100000000; value /= 100000000) {
+        uint32_t part = (uint32_t)(value % 100000000), halves[2] = {part % 10000, part / 10000};
+        for (int i = 0; i < 2; i++) {
+            *--at = (uint8_t)('0' + halves[i] % 10);
+            *--at = (uint8_t)('0' + halves[i] / 10 % 10);
+            *--at = (uint8_t)('0' + halves[i] / 100 % 10);
+            *--at = (uint8_t)('0' + halves[i] / 1000);
+        }
+    }
+    uint32_t rest = (uint32_t)value;
+    do *--at = (uint8_t)('0' + rest % 10);
+    while (rest /= 10);
+    return (int)(end - at);
+}
+
+/* Write 32 bytes as 64 digits, by arithmetic that compilers do for many at once. */
+static void write_hex(const uint8_t *bytes, uint8_t *out) {
+    uint8_t digits[64];
+    for (int i = 0; i < 32; i++) {
+        uint8_t high = bytes[i] >> 4, low = bytes[i] & 15;
+        digits[2 * i] = (uint8_t)(high + (high < 10 ? '0' : 'a' - 10));
+        digits[2 * i + 1] = (uint8_t)(low + (low < 10 ? '0' : 'a' - 10));
+    }
+    memcpy(out, digits, 64);
+}
+
 /* Write each row's parts, joined, and LF. `line_ends` gets the place behind each LF. Returns the bytes written, or NOWHERE. */
 int64_t render_lines(const part *parts, int64_t count, int64_t rows, uint8_t *out, int64_t room, int64_t *line_ends) {
-    static const char hex[] = "0123456789abcdef";
     int64_t at = 0;
     for (int64_t i = 0; i < rows; i++) {
         for (const part *one = parts; one < parts + count; one++) {
             if (one->kind == BYTES) {
                 int64_t start = one->starts[one->step * i], length = one->ends[one->step * i] - start;
                 if (at + length > room) return NOWHERE;
-                memcpy(out + at, one->base + start, length);
+                copy(out + at, one->base + start, length);
                 at += length;
             } else if (one->kind == NUMBERS) {
                 uint8_t digits[20];
-                int64_t value = one->starts[one->step * i];
-                int size = 0;
-                do digits[size++] = (uint8_t)('0' + value % 10);
-                while (value /= 10);
+                int size = write_digits((uint64_t)one->starts[one->step * i], digits + 20);
                 if (at + size > room) return NOWHERE;
-                while (size) out[at++] = digits[--size];
+                copy(out + at, digits + 20 - size, size);
+                at += size;
             } else {
                 if (at + 64 > room) return NOWHERE;
-                for (const uint8_t *byte = one->base + 32 * i; byte < one->base + 32 * (i + 1); byte++) {
-                    out[at++] = (uint8_t)hex[*byte >> 4];
-                    out[at++] = (uint8_t)hex[*byte & 15];
-                }
+                write_hex(one->base + 32 * i, out + at);
+                at += 64;
             }
         }
         if (at + 1 > room) return NOWHERE;

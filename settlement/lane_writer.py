@@ -24,6 +24,7 @@ from events.refusal import Refusal
 from ledger.accounts import VAULT_ESCROW
 from ledger.bps import Integers
 from ledger.epoch import closes_at, epoch_for
+from ledger.sums import limbs_of
 from settlement.intake import Accepted
 from settlement.jobs import EpochSum, LaneState
 from settlement.output import Decided
@@ -83,10 +84,11 @@ class LaneWriter:
 
     def count_many(self, epochs: Integers, leaves: Digests, fee: Integers, burn: Integers) -> None:
         """Count decisions that were written elsewhere, a row each, in the sums of their epochs."""
-        for epoch in np.unique(epochs).tolist():
-            mine = epochs == epoch
-            fees, burns = sum(fee[mine].tolist()), sum(burn[mine].tolist())
-            self._state.epoch_sum(epoch).include(leaves[mine].tobytes(), fees, burns)
+        starts = np.flatnonzero(np.diff(epochs, prepend=_UNCOUNTED)).tolist()
+        for start, end in zip(starts, [*starts[1:], len(epochs)], strict=False):
+            mine = slice(start, end)
+            fees, burns = _total(fee[mine]), _total(burn[mine])
+            self._state.epoch_sum(int(epochs[start])).include(leaves[mine].tobytes(), fees, burns)
 
     def carry_out(self, time: int, causation_id: str, kind: type[Any], key: str, subject: str, data: Any) -> None:
         """Write what a verdict of the hub caused at a network time."""
@@ -138,3 +140,8 @@ class LaneWriter:
             for line in data.lines:
                 total.fee += int(line.fee)
                 total.burn += int(line.burn)
+
+
+def _total(amounts: Integers) -> int:
+    """Return the exact sum of amounts in 0 … 2^63 - 1, of which there are some."""
+    return limbs_of(amounts).sum_groups(np.zeros(1, dtype=np.int64)).ints()[0]

@@ -136,6 +136,15 @@ def test_lines_are_the_joined_parts(plainly: bool, rows: list[tuple[bytes, int, 
 
 
 @PLAINLY
+def test_numbers_are_written_around_each_power_of_ten(plainly: bool) -> None:
+    numbers = [0, 2**63 - 1, *(10**digits + more for digits in range(19) for more in (-1, 0, 1))]
+
+    lines = render_lines([np.array(numbers, dtype=np.int64)], len(numbers), plainly=plainly)
+
+    assert lines.data.split() == [b"%d" % number for number in numbers]
+
+
+@PLAINLY
 def test_numbers_and_digests_may_be_views(plainly: bool) -> None:
     numbers = np.arange(12, dtype=np.int64).reshape(3, 4)[:, 1]
     digests = np.arange(192, dtype=np.uint8).reshape(6, 32)[::2]

@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from events import native
@@ -61,3 +62,11 @@ def test_the_name_follows_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     assert native._library() != before
     assert native._library().parent == before.parent
+
+
+def test_an_array_lies_where_numpy_says() -> None:
+    array = np.arange(60, dtype=np.int64).reshape(5, 4, 3)
+
+    for view in (array, array[1:], array[:, 2, 1], array[::-1], array[5:], array[array > 20]):
+        assert native.address(view) == view.ctypes.data
+        assert native.pointer(view).value == (view.ctypes.data or None)
