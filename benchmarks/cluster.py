@@ -258,28 +258,32 @@ def run_stages(servers: Sequence[str], url: str, prefix: str, lanes: int, stream
                 "postgres": {"url": url},
             }
         )
-        books = ClusterBooks(settings)
-        books.create(parameters_from_toml(PARAMETERS.read_text(encoding="utf-8")), lanes)
-        ingested, settled = Clock(), Clock()
-        file = os.open(stream, os.O_RDONLY)
-        ingested.mark()
-        facts = sum(receipt.accepted for receipt in books.ingest(read_chunks(file), "stream"))
-        ingested.mark()
-        os.close(file)
-        ingested.measured(facts).say("ingest")
-        worker = start_worker(settings, url, lanes)
-        with books.stages(SETTLE) as stages:
-            settled.mark()
-            stages.run()
-            settled.mark()
-            decided = settled.measured(facts)
-            decided.say("settle, worker beside")
-            wait_for_head(books, url)
-            settled.mark()
-            settled.measured(facts)._replace(cpu=decided.cpu).say("… and to the balance")
-            say_single(books, stages)
-        worker.terminate()
-        worker.join()
+        with ClusterBooks(settings) as books:
+            _time_stages(books, settings, url, lanes, stream)
+
+
+def _time_stages(books: ClusterBooks, settings: Settings, url: str, lanes: int, stream: Path) -> None:
+    books.create(parameters_from_toml(PARAMETERS.read_text(encoding="utf-8")), lanes)
+    ingested, settled = Clock(), Clock()
+    file = os.open(stream, os.O_RDONLY)
+    ingested.mark()
+    facts = sum(receipt.accepted for receipt in books.ingest(read_chunks(file), "stream"))
+    ingested.mark()
+    os.close(file)
+    ingested.measured(facts).say("ingest")
+    worker = start_worker(settings, url, lanes)
+    with books.stages(SETTLE) as stages:
+        settled.mark()
+        stages.run()
+        settled.mark()
+        decided = settled.measured(facts)
+        decided.say("settle, worker beside")
+        wait_for_head(books, url)
+        settled.mark()
+        settled.measured(facts)._replace(cpu=decided.cpu).say("… and to the balance")
+        say_single(books, stages)
+    worker.terminate()
+    worker.join()
 
 
 def start_worker(settings: Settings, url: str, lanes: int) -> Any:
@@ -305,7 +309,8 @@ def work(settings: str, url: str, taken: Semaphore) -> None:
         return position
 
     Projector.take_up = tell  # type: ignore[assignment, method-assign]
-    lanes = ClusterBooks(Settings.model_validate({"kafka": told, "postgres": {"url": url}})).count_lanes()
+    with ClusterBooks(Settings.model_validate({"kafka": told, "postgres": {"url": url}})) as books:
+        lanes = books.count_lanes()
     run_worker(Brokers(tuple(told["servers"])), engine, told["prefix"], lanes, lambda: False)
 
 
