@@ -32,7 +32,7 @@ def doctor(context: click.Context, data: Path | None, form: str, as_json: bool) 
     $ omnisync doctor --data B
     check        level  found                                                    do
     books        ok     omnisync in B, lanes: 1
-    logs         ok     facts/0 ends at 22680
+    logs         ok     facts/0 ends at 22675
     …
     """
     settings = settings_of(context)

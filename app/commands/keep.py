@@ -32,7 +32,7 @@ def backup(folder: Path, books: AnyBooks, as_json: bool) -> None:
 
     \b
     $ omnisync backup K --data B
-    kept facts/0:22680,facts/hub:1382,lane-0:14712,hub:372; 17972457 of 17972457 bytes are new
+    kept facts/0:22675,facts/hub:1371,lane-0:14712,hub:372; 17969623 of 17969623 bytes are new
     balances  27283bce…
     """
     made = Backup(folder).make(books)
@@ -64,7 +64,7 @@ def restore(folder: Path, books: Books, as_json: bool) -> None:
 
     \b
     $ omnisync restore K --data NEW
-    restored facts/0:22680,facts/hub:1382,lane-0:14712,hub:372 in NEW; now `omnisync run --once --data NEW`
+    restored facts/0:22675,facts/hub:1371,lane-0:14712,hub:372 in NEW; now `omnisync run --once --data NEW`
     """
     manifest = Backup(folder).restore(books)
     if as_json:
@@ -88,7 +88,7 @@ def verify_backup(folder: Path, as_json: bool) -> None:
 
     \b
     $ omnisync verify-backup K
-    verified 386 records, 38760 events: nothing differs
+    verified 370 records, 38760 events: nothing differs
     balances  27283bce…
     """
     try:

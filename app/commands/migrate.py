@@ -26,7 +26,7 @@ def migrate(folder: Path, books: AnyBooks, as_json: bool) -> None:
 
     \b
     $ omnisync migrate B --config cluster.toml
-    copied facts/0:22680, lane-0:14712, hub:372, facts/hub:1382 to omnisync at 127.0.0.1:9092
+    copied facts/0:22675, lane-0:14712, hub:372, facts/hub:1371 to omnisync at 127.0.0.1:9092
     """
     from app.cluster import ClusterBooks
 

@@ -94,7 +94,7 @@ def ingest(
 
     \b
     $ omnisync ingest facts.jsonl --data B
-    23876 lines: 23876 accepted, 0 duplicates, 0 refused; durable up to facts/0:22680,facts/hub:1382
+    23876 lines: 23876 accepted, 0 duplicates, 0 refused; durable up to facts/0:22675,facts/hub:1371
     """
     if inbox == (file is not None) or (once and not inbox):
         raise click.UsageError("name one FILE, or --inbox, which may stop --once it is empty")
