@@ -7,7 +7,10 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-WORKERS ?= 2
+WORKERS ?= 3
+
+# Hundreds of tests start processes: what these import is compiled once.
+unexport PYTHONDONTWRITEBYTECODE
 
 setup: .venv/.stamp .venv/.stamp-native
 

@@ -24,6 +24,8 @@ from tests.settlement.desk import Desk, MemoryLog, as_lines, no_clock
 from tests.settlement.odd_facts import among, odd_facts
 from tests.worlds import World, build_world
 
+pytestmark = pytest.mark.slow
+
 ALONE = (GenesisDeclared, RecordRefused, StreamMarked, StreamRegistered)
 worlds = st.builds(
     lambda seed, network: (build_network if network else build_world)(seed), st.integers(0, 10**6), st.booleans()
@@ -64,7 +66,6 @@ def without_columns(patch: pytest.MonkeyPatch) -> None:
     )
 
 
-@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(world=worlds, random=st.randoms(use_true_random=False), lanes=st.integers(1, 3), run=st.sampled_from((1, 2, 8)))
 def test_ingest_by_runs_is_ingest_line_by_line(world: World, random: Random, lanes: int, run: int) -> None:
@@ -84,7 +85,6 @@ def test_ingest_by_runs_is_ingest_line_by_line(world: World, random: Random, lan
     assert state_of(quick) == state_of(slow)
 
 
-@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(world=worlds, random=st.randoms(use_true_random=False), lost=st.integers(0, 3))
 def test_what_was_appended_in_part_is_completed(world: World, random: Random, lost: int) -> None:

@@ -21,6 +21,8 @@ from tests.settlement.desk import settled
 from tests.settlement.odd_facts import among, odd_facts
 from tests.worlds import build_world, genesis_of
 
+pytestmark = pytest.mark.slow
+
 seeds = st.integers(0, 10**9)
 
 
@@ -81,7 +83,6 @@ def state_of(intake: Intake, lines: list[bytes]) -> object:
     return intake.keys.find(keys), intake.time.marks, intake.time.network_time, intake.params_hash, len(intake.keys)
 
 
-@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(seed=seeds, network=st.booleans(), size=st.sampled_from((1, 7, 40, 10_000)), run=st.sampled_from((1, 2, 8)))
 def test_a_batch_in_runs_is_the_batch_line_by_line(seed: int, network: bool, size: int, run: int) -> None:

@@ -13,6 +13,8 @@ from settlement import life_run
 from tests.settlement.desk import Desk, settled
 from tests.worlds import build_world
 
+pytestmark = pytest.mark.slow
+
 seeds = st.integers(0, 10**9)
 few = settings(max_examples=25, deadline=None)
 
@@ -24,7 +26,6 @@ def _lives_in_small_batches() -> Iterator[None]:
         yield
 
 
-@pytest.mark.slow
 def test_sizes_of_chunks_and_batches_change_no_digest() -> None:
     for seed in range(8):
         world = build_world(seed)
@@ -33,7 +34,6 @@ def test_sizes_of_chunks_and_batches_change_no_digest() -> None:
             assert settled(world, chunk=chunk, batch=batch).digests() == expected, (seed, chunk, batch)
 
 
-@pytest.mark.slow
 @few
 @given(seed=seeds, cuts=st.lists(st.floats(0, 1), max_size=6), batch=st.integers(1, 50))
 def test_restarts_between_sessions_change_no_digest_and_no_decision_of_a_lane(

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from settlement.keys import RECENT_MAX, KeyIndex, KeySet, Seen
 
+pytestmark = pytest.mark.slow
+
 Digests = npt.NDArray[np.uint8]
 # Few distinct bytes, so that keys share halves and end in zeros; what differs may be a single bit of either half.
 tight = st.lists(st.sampled_from((0, 0, 0, 1, 255)), min_size=16, max_size=16).map(bytes)
@@ -130,7 +132,6 @@ def test_a_seal_without_a_folder_is_kept_in_mind_and_does_not_go_back() -> None:
         index.seal(6)
 
 
-@pytest.mark.slow
 def test_runs_that_were_sealed_and_merged_hide_no_key() -> None:
     random = Random("keys")
     index, model = KeyIndex(), dict[bytes, Seen]()

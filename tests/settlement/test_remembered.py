@@ -19,6 +19,8 @@ from tests.networks import build_network
 from tests.settlement.desk import Desk, MemoryLog, as_lines, no_clock
 from tests.settlement.odd_facts import among, odd_facts
 
+pytestmark = pytest.mark.slow
+
 
 def session(desk: Desk, lines: list[bytes], cache: Path | None) -> list[Receipt]:
     """Ingest in a session of its own."""
@@ -43,7 +45,6 @@ def spoil(cache: Path, random: Random) -> None:
         path.write_bytes(path.read_bytes()[: random.randrange(path.stat().st_size + 1)])
 
 
-@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(random=st.randoms(use_true_random=False), seed=st.integers(0, 10**6), least=st.sampled_from((1, 30)))
 def test_sessions_with_a_cache_are_sessions_without(

@@ -6,6 +6,8 @@ from tests.networks import build_network
 from tests.settlement.desk import Desk, settled
 from tests.without_library import without_library
 
+pytestmark = pytest.mark.slow
+
 
 def logs_of(desk: Desk) -> list[tuple[int, bytes, list[bytes]]]:
     """Return the size, the root and the records of all logs."""
@@ -13,7 +15,6 @@ def logs_of(desk: Desk) -> list[tuple[int, bytes, list[bytes]]]:
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.slow
 def test_the_library_changes_no_byte(seed: int) -> None:
     world = build_network(seed)
     desk = settled(world, lanes=2)
