@@ -18,9 +18,11 @@ from ledger.errors import LedgerInvariantBroken
 from ledger.sums import LimbSums
 from projections import tables
 from projections.accounts import Accounts
-from projections.batch import Moves
+from projections.batch import Batch, Moves
+from projections.rows import decision_rows, record_row
+from projections.write import Row
 
-__all__ = ["Head"]
+__all__ = ["Change", "Head"]
 
 _OF_LANES = (consumer(""), escrow("", "").removesuffix(":"))
 # So many accounts are asked for at once; databases bound the parameters of a statement.
@@ -116,6 +118,32 @@ class Head:
             key = self._key(number)
             where = key.vault or "no vault"
             raise LedgerInvariantBroken(f"{key.account} in {where} stands at {net} base units of {key.asset}")
+
+
+class Change:
+    """What records of one log change at its head, to be written at once; the records themselves need not be kept."""
+
+    def __init__(self, head: Head) -> None:
+        """Begin with nothing."""
+        self.log, self.end, self.size = head.log, 0, 0
+        self.records: list[tuple[Any, ...]] = []
+        self.rows: dict[str, list[Row]] = {}
+        self._head = head
+        self._moved: list[Integers] = []
+
+    def take(self, batch: Batch) -> None:
+        """Add the records that follow. Raises: LedgerInvariantBroken."""
+        self._moved.append(self._head.take(batch.moves(self._head.accounts.names)))
+        for line, decision in batch.decisions:
+            for table, row in decision_rows(self.log, int(batch.sequences[line]), decision):
+                self.rows.setdefault(table.name, []).append(row)
+        self.records += [record_row(self.log, header) for header in batch.headers]
+        self.end = batch.end
+        self.size += batch.size
+
+    def balances(self) -> list[list[Any]]:
+        """Return the balances that moved, as `Head.columns`. Raises: LedgerInvariantBroken."""
+        return self._head.columns(np.unique(np.concatenate(self._moved)))
 
 
 def _read_nets(connection: Connection, ids: list[int]) -> tuple[dict[str, int], dict[int, int]]:
