@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from events.codec import decode
-from events.columns import Batch
+from events.columns import Batch, read_columns
 from events.decisions import JobSettled
 from events.event import Decision, Event, Fact
 from events.facts import GenesisDeclared, RecordRefused
@@ -322,7 +322,8 @@ class HubSettler(_Settler):
     def _hear(self, hub: Hub, follower: "_Follower", end: int) -> None:
         for record in follower.read(end):
             self.output.rest_on(follower.name, record)
-            columns, rest = record.batch
+            # Not kept with the record, which is kept at hand.
+            columns, rest = read_columns(record.data, *record.spans)
             if JobSettled in columns:
                 hub.take_settled(columns[JobSettled], _network_time(record))
             heard = [columns[kind].rows for kind in HEARD if kind in columns]
