@@ -20,7 +20,7 @@ import errno
 import fcntl
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
@@ -152,6 +152,14 @@ class FileLog:
         """Return the tree's root at `end`. Raises: LogDamaged."""
         self._look()
         return self._tree.root()
+
+    def tail(self) -> tuple[str, int]:
+        """Return the name and the bytes of the log's last file, whole records or not: so growth is seen unread."""
+        for path in reversed(self._segments()):
+            # A writer that starts again may just have cut the file off.
+            with suppress(FileNotFoundError):
+                return path.name, path.stat().st_size
+        return "", 0
 
     def files(self) -> list[Path]:
         """Return the log's files, oldest first; each but the last is full."""
