@@ -55,13 +55,10 @@ class Head:
                 sums.set(number, total)
         self._find_below((number, row.debits, row.credits) for number, row in zip(numbers, rows, strict=True))
 
-    def take(self, moves: Moves) -> Integers:
-        """Add a batch's postings; return the accounts that moved. Raises: LedgerInvariantBroken."""
+    def take(self, moves: Moves) -> None:
+        """Add a batch's postings. Raises: LedgerInvariantBroken."""
         for sums, amounts in zip(self._sums, (moves.debits, moves.credits), strict=True):
             sums.add(moves.accounts, amounts)
-        moved = np.zeros(len(self.accounts.names), dtype=bool)
-        moved[moves.accounts] = True
-        return np.flatnonzero(moved)
 
     def columns(self, moved: Integers) -> list[list[Any]]:
         """Return the balances of accounts that have ids, column by column, in the order of their key.
@@ -133,7 +130,9 @@ class Change:
 
     def take(self, batch: Batch) -> None:
         """Add the records that follow. Raises: LedgerInvariantBroken."""
-        self._moved.append(self._head.take(batch.moves(self._head.accounts.names)))
+        moves = batch.moves(self._head.accounts.names)
+        self._head.take(moves)
+        self._moved.append(moves.accounts)
         for line, decision in batch.decisions:
             for table, row in decision_rows(self.log, int(batch.sequences[line]), decision):
                 self.rows.setdefault(table.name, []).append(row)
@@ -143,7 +142,9 @@ class Change:
 
     def balances(self) -> list[list[Any]]:
         """Return the balances that moved, as `Head.columns`. Raises: LedgerInvariantBroken."""
-        return self._head.columns(np.unique(np.concatenate(self._moved)))
+        moved = np.zeros(len(self._head.accounts.names), dtype=bool)
+        moved[np.concatenate(self._moved)] = True
+        return self._head.columns(np.flatnonzero(moved))
 
 
 def _read_nets(connection: Connection, ids: list[int]) -> tuple[dict[str, int], dict[int, int]]:
