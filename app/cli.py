@@ -3,7 +3,6 @@
 Exit status: 0 done, 1 refused or broken, 2 usage, 3 breaks found.
 """
 
-import gc
 import sys
 
 import click
@@ -12,6 +11,7 @@ from sqlalchemy.exc import DatabaseError
 from app.backup import BackupRefused
 from app.books import BooksExist, BooksMissing
 from app.commands import ask, check, demo, doctor, earnings, export, keep, migrate, seal, statement, trace, write
+from app.memory import keep_memory
 from app.settings import SettingsInvalid
 from app.traces.alibaba import TraceMalformed
 from events.log import LogFault
@@ -89,8 +89,7 @@ for command in (
 
 def main() -> None:
     """Run a command; name what was refused or broken in one line."""
-    # What was imported stays to the end: the collector need not look at it, least of all as the process ends.
-    gc.freeze()
+    keep_memory()
     try:
         cli()
     except BrokenPipeError:

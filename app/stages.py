@@ -168,6 +168,12 @@ class Projecting:
         # A projector reads logs, and does nothing else with them.
         self.projector = Projector(engine, cast(Log, facts), [cast(Log, log) for log in ledgers], past)
         self.watch: Watch = _Nobody()
+        self._tails: list[tuple[str, int]] = []
+
+    def has_grown(self) -> bool:
+        """Tell whether anybody has appended to the logs since this was last asked: a commit will follow."""
+        before, self._tails = self._tails, [log.tail() for log in self._logs]
+        return self._tails != before
 
     def run(self, on_record: Progress | None = None, *, history: bool = True) -> int:
         """Project up to the last commit; return how many decisions were folded. Raises: LedgerInvariantBroken.
@@ -234,6 +240,10 @@ class Stages:
             self.projecting.seal()
         folded = 0 if self.projecting is None else self.projecting.run(on_projected, history=history)
         return decided, folded
+
+    def has_more_coming(self) -> bool:
+        """Tell whether another process has appended, since this was last asked, what is to be projected here."""
+        return self.settling is None and self.projecting is not None and self.projecting.has_grown()
 
     def seal_one(self, is_over: Callable[[], bool]) -> bool:
         """Seal a file that has become full, unless `is_over` before; tell whether one was.

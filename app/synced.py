@@ -26,6 +26,10 @@ class Committed:
         self.limit = 0
         self._places = [(0, reader) for reader in readers]
 
+    def tail(self) -> tuple[str, int]:
+        """As the log's, committed or not."""
+        return self._places[0][1].tail()
+
     def read(self, position: int = 0) -> Iterator[Record]:
         """Yield the records that end behind `position`, up to the limit. Raises: LogDamaged."""
         if position >= self.limit:

@@ -7,6 +7,7 @@ from time import perf_counter
 from typing import cast
 
 from app.books import Books
+from app.memory import keep_memory
 from app.stages import Progress
 from benchmarks.task import Result, Task, rss_mib
 from benchmarks.watch import Watch
@@ -52,6 +53,7 @@ class _Watched:
 
 def run_product(task: Task, folder: Path, watch: Watch | None = None) -> Result:
     """Measure ingest, settlement and projection of the stream into new books; opening them is counted apart."""
+    keep_memory()
     books, watch = Books(folder / "books"), watch or Watch()
     fill_books(books, task, watch)
     stages = watch.seconds

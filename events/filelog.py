@@ -20,7 +20,7 @@ import errno
 import fcntl
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
@@ -39,8 +39,8 @@ __all__ = ["FRAME_BYTES", "SEGMENT_BYTES_MAX", "FileLog", "hold_lock"]
 FRAME_BYTES = len(b"record 0000000000 00000000 00000000\n")
 # A new file is begun behind this size, so that old ones can be sealed, copied and checked one by one.
 SEGMENT_BYTES_MAX = 256 * 1024 * 1024
-# So much of what a writer has appended it still has at hand, for readers in the same process.
-RECENT_BYTES_MAX = 32 * 1024 * 1024
+# So much of what a writer has appended and not synced itself it still has at hand: its process reads that at once.
+RECENT_BYTES_MAX = 8 * 1024 * 1024
 # The frontier is kept after so many leaves, about a tenth of a second of hashing; after fewer when the log is closed.
 KEPT_AFTER = 200_000
 KEPT_AT_CLOSE = 20_000
@@ -120,9 +120,10 @@ class FileLog:
         self._checked = cursor._replace(
             position=record.end, offset=cursor.offset + FRAME_BYTES + len(head) + len(record.data)
         )
-        self._remember(record)
         if self._sync_each:
             self._keep(KEPT_AFTER)
+        else:
+            self._remember(record)
         return record
 
     def read(self, position: int = 0) -> Iterator[Record]:
@@ -151,6 +152,14 @@ class FileLog:
         """Return the tree's root at `end`. Raises: LogDamaged."""
         self._look()
         return self._tree.root()
+
+    def tail(self) -> tuple[str, int]:
+        """Return the name and the bytes of the log's last file, whole records or not: so growth is seen unread."""
+        for path in reversed(self._segments()):
+            # A writer that starts again may just have cut the file off.
+            with suppress(FileNotFoundError):
+                return path.name, path.stat().st_size
+        return "", 0
 
     def files(self) -> list[Path]:
         """Return the log's files, oldest first; each but the last is full."""

@@ -23,11 +23,22 @@ from ledger.post import post
 from ledger.sums import Limbs, limbs_of
 from ledger.vectors import VECTOR_KINDS, Names, Postings, post_columns
 
-__all__ = ["EVENTS_MAX", "Batch", "Moves", "Part", "cut_records", "read_batches", "read_records"]
+__all__ = [
+    "EVENTS_MAX",
+    "Batch",
+    "Moves",
+    "Part",
+    "cut_parts",
+    "cut_records",
+    "follow_records",
+    "read_batches",
+    "read_records",
+]
 
-# So many events go into one transaction while catching up, and so many are held as columns at once.
+# So many events go into one transaction while catching up.
 EVENTS_MAX = 50_000
-_PART_EVENTS = 8_192
+# And so many are matched at once: what stands in columns is read while it is still near the processor.
+_PART_EVENTS = 4_096
 
 
 class Moves(NamedTuple):
@@ -156,8 +167,12 @@ def read_records(
     log: Log, position: int, end: int | None = None, events_max: int | None = None
 ) -> Iterator[list[Record]]:
     """As `read_batches`, of any log."""
-    wanted = takewhile(lambda record: end is None or record.end <= end, log.read(position))
-    yield from cut_records(wanted, events_max)
+    yield from cut_records(follow_records(log, position, end), events_max)
+
+
+def follow_records(log: Log, position: int, end: int | None = None) -> Iterator[Record]:
+    """Yield the records that a log holds behind a position, up to the end that is given or its own."""
+    return takewhile(lambda record: end is None or record.end <= end, log.read(position))
 
 
 def cut_records(records: Iterable[Record], events_max: int | None = None) -> Iterator[list[Record]]:
@@ -172,6 +187,17 @@ def cut_records(records: Iterable[Record], events_max: int | None = None) -> Ite
             part, count = [], 0
     if part:
         yield part
+
+
+def cut_parts(records: Iterable[Record]) -> Iterator[tuple[list[Record], bool]]:
+    """Part records into what is matched at once; tell of each part whether a transaction is full with it."""
+    count = 0
+    for part in cut_records(records, min(_PART_EVENTS, EVENTS_MAX)):
+        count += sum(record.header.count for record in part)
+        full = count >= EVENTS_MAX
+        yield part, full
+        if full:
+            count = 0
 
 
 def _move(postings: Postings, offset: int) -> Moves:

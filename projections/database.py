@@ -70,7 +70,8 @@ def open_sqlite(path: Path | None, *, writable: bool, journal: bool = True) -> E
     A reader's connection raises SchemaOutdated where the tables are not those of `REVISION`.
     """
     url = "sqlite://" if path is None else f"sqlite:///{path}"
-    engine = create_engine(url) if path is None else create_engine(url, poolclass=NullPool)
+    # Whoever writes stays connected until the engine is disposed of; behind a last connection SQLite tidies up.
+    engine = create_engine(url) if path is None or writable else create_engine(url, poolclass=NullPool)
 
     @event.listens_for(engine, "connect")
     def _on_connect(connection: Any, _: object) -> None:

@@ -18,9 +18,11 @@ from ledger.errors import LedgerInvariantBroken
 from ledger.sums import LimbSums
 from projections import tables
 from projections.accounts import Accounts
-from projections.batch import Moves
+from projections.batch import Batch, Moves
+from projections.rows import decision_rows, record_row
+from projections.write import Row
 
-__all__ = ["Head"]
+__all__ = ["Change", "Head"]
 
 _OF_LANES = (consumer(""), escrow("", "").removesuffix(":"))
 # So many accounts are asked for at once; databases bound the parameters of a statement.
@@ -53,13 +55,10 @@ class Head:
                 sums.set(number, total)
         self._find_below((number, row.debits, row.credits) for number, row in zip(numbers, rows, strict=True))
 
-    def take(self, moves: Moves) -> Integers:
-        """Add a batch's postings; return the accounts that moved. Raises: LedgerInvariantBroken."""
+    def take(self, moves: Moves) -> None:
+        """Add a batch's postings. Raises: LedgerInvariantBroken."""
         for sums, amounts in zip(self._sums, (moves.debits, moves.credits), strict=True):
             sums.add(moves.accounts, amounts)
-        moved = np.zeros(len(self.accounts.names), dtype=bool)
-        moved[moves.accounts] = True
-        return np.flatnonzero(moved)
 
     def columns(self, moved: Integers) -> list[list[Any]]:
         """Return the balances of accounts that have ids, column by column, in the order of their key.
@@ -116,6 +115,36 @@ class Head:
             key = self._key(number)
             where = key.vault or "no vault"
             raise LedgerInvariantBroken(f"{key.account} in {where} stands at {net} base units of {key.asset}")
+
+
+class Change:
+    """What records of one log change at its head, to be written at once; the records themselves need not be kept."""
+
+    def __init__(self, head: Head) -> None:
+        """Begin with nothing."""
+        self.log, self.end, self.size = head.log, 0, 0
+        self.records: list[tuple[Any, ...]] = []
+        self.rows: dict[str, list[Row]] = {}
+        self._head = head
+        self._moved: list[Integers] = []
+
+    def take(self, batch: Batch) -> None:
+        """Add the records that follow. Raises: LedgerInvariantBroken."""
+        moves = batch.moves(self._head.accounts.names)
+        self._head.take(moves)
+        self._moved.append(moves.accounts)
+        for line, decision in batch.decisions:
+            for table, row in decision_rows(self.log, int(batch.sequences[line]), decision):
+                self.rows.setdefault(table.name, []).append(row)
+        self.records += [record_row(self.log, header) for header in batch.headers]
+        self.end = batch.end
+        self.size += batch.size
+
+    def balances(self) -> list[list[Any]]:
+        """Return the balances that moved, as `Head.columns`. Raises: LedgerInvariantBroken."""
+        moved = np.zeros(len(self._head.accounts.names), dtype=bool)
+        moved[np.concatenate(self._moved)] = True
+        return self._head.columns(np.flatnonzero(moved))
 
 
 def _read_nets(connection: Connection, ids: list[int]) -> tuple[dict[str, int], dict[int, int]]:

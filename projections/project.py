@@ -32,14 +32,14 @@ from events.record import Record
 from ledger.errors import LedgerInvariantBroken
 from projections import tables
 from projections.accounts import Accounts
-from projections.batch import Batch, cut_records, read_batches, read_records
-from projections.head import Head
+from projections.batch import Batch, cut_parts, cut_records, follow_records, read_batches, read_records
+from projections.head import Change, Head
 from projections.history import History
 from projections.jobs import JobRows
 from projections.partitions import reserve_history
 from projections.past import Past
 from projections.position import history_of, rows_of
-from projections.rows import decision_rows, record_row, refused_row
+from projections.rows import refused_row
 from projections.segments import SegmentUnusable
 from projections.write import (
     Row,
@@ -141,16 +141,11 @@ class Projector:
         Raises: ProjectionMoved, LedgerInvariantBroken.
         """
         rest = self._follow(log, records)
-        for part in cut_records(rest):
-            if log.startswith(_FACTS):
+        if log.startswith(_FACTS):
+            for part in cut_records(rest):
                 self._write_facts(log, part)
-                continue
-            batch = Batch(log, part)
-            basis = part[-1].header.basis
-            self._heads[log].basis = {other.log: other.end for other in basis if "/" not in other.log}
-            self._write_head(batch)
-            batch.forget()
-        return sum(record.header.count for record in rest)
+            return sum(record.header.count for record in rest)
+        return sum(self._fold_head(log, rest, rests=True))
 
     def fold_history(self, log: str, records: Sequence[Record]) -> int:
         """As `fold`, into the history of a ledger log, which is never ahead of its head."""
@@ -180,7 +175,13 @@ class Projector:
         `ends` says where to stop, by log. Between two logs a sum may stand below zero for a moment: `check_floors`
         comes behind the last.
         """
-        folded = sum(_finish(batch, on_record) for log in self._ledgers.values() for batch in self._run(log, ends))
+        folded = 0
+        for log in self._ledgers.values():
+            end = None if ends is None else ends.get(log.name, 0)
+            for size in self._fold_head(log.name, follow_records(log, self._position(log.name), end)):
+                folded += size
+                if on_record is not None:
+                    on_record(size)
         self._run_facts(ends)
         return folded
 
@@ -201,7 +202,8 @@ class Projector:
         self.catch_up()
         folded = 0
         for log in self._ledgers.values():
-            for batch in self._run(log):
+            for batch in read_batches(log, self._position(log.name)):
+                self._write_head(self._take_head(batch))
                 self._write_history(batch)
                 folded += _finish(batch, on_record)
         self._run_facts()
@@ -220,32 +222,45 @@ class Projector:
 
     # --- the head ---
 
-    def _run(self, log: Log, ends: Mapping[str, int] | None = None) -> Iterator[Batch]:
-        end = None if ends is None else ends.get(log.name, 0)
-        for batch in read_batches(log, self._position(log.name), end):
-            self._write_head(batch)
-            yield batch
+    def _fold_head(self, log: str, records: Iterable[Record], *, rests: bool = False) -> Iterator[int]:
+        """Fold records, part by part; yield how many events each transaction held.
 
-    def _write_head(self, batch: Batch) -> None:
-        head = self._heads[batch.log]
+        With `rests` it is known what the log's last record rests on.
+        """
+        change = None
+        for part, full in cut_parts(records):
+            batch = Batch(log, part)
+            change = self._take_head(batch, change)
+            batch.forget()
+            if rests:
+                basis = part[-1].header.basis
+                self._heads[log].basis = {other.log: other.end for other in basis if "/" not in other.log}
+            if full:
+                yield self._write_head(change)
+                change = None
+        if change is not None:
+            yield self._write_head(change)
+
+    def _take_head(self, batch: Batch, change: Change | None = None) -> Change:
         with self._forgetting(batch.log):
-            moved = head.take(batch.moves(head.accounts.names))
-            added: dict[str, list[Row]] = {}
-            for line, decision in batch.decisions:
-                for table, row in decision_rows(batch.log, int(batch.sequences[line]), decision):
-                    added.setdefault(table.name, []).append(row)
-            with self._engine.begin() as connection:
-                self._move_checkpoint(connection, batch.log, batch.log, batch.end)
-                head.accounts.enter(connection)
-                insert_tuples(connection, tables.record, [record_row(batch.log, header) for header in batch.headers])
-                for name, rows in added.items():
-                    insert_rows(connection, tables.METADATA.tables[name], rows)
-                upsert_columns(connection, tables.balance, head.columns(moved))
-                for other in self._heads.values():
-                    other.check_covered(connection)
-                reach("project.1-rows-written")
-        self._positions[batch.log] = batch.end
+            change = change or Change(self._heads[batch.log])
+            change.take(batch)
+        return change
+
+    def _write_head(self, change: Change) -> int:
+        with self._forgetting(change.log), self._engine.begin() as connection:
+            self._move_checkpoint(connection, change.log, change.log, change.end)
+            self._heads[change.log].accounts.enter(connection)
+            insert_tuples(connection, tables.record, change.records)
+            for name, rows in change.rows.items():
+                insert_rows(connection, tables.METADATA.tables[name], rows)
+            upsert_columns(connection, tables.balance, change.balances())
+            for other in self._heads.values():
+                other.check_covered(connection)
+            reach("project.1-rows-written")
+        self._positions[change.log] = change.end
         reach("project.2-committed")
+        return change.size
 
     def _run_facts(self, ends: Mapping[str, int] | None = None) -> None:
         if self._facts is not None:

@@ -37,6 +37,8 @@ class Credits:
     def __init__(self) -> None:
         """Begin with nothing."""
         self._accounts = Numbering()
+        # The numbers of suppliers' accounts, by node.
+        self._suppliers: dict[str, int] = {}
         self._parts: list[_Part] = []
         # What was collected and not pulled yet.
         self._sums = LimbSums()
@@ -56,8 +58,9 @@ class Credits:
     def add_many(self, cuts: Integers, lines: Columns) -> None:
         """Add what many settlements' lines credit; `cuts` has a row for each of them."""
         accounts, (nodes, places) = self._accounts, lines.numbered("node")
-        prefix = payable_supplier("")
-        suppliers = np.array([accounts[(prefix + node).encode()] for node in nodes], dtype=np.int64)[places]
+        known = self._suppliers
+        known |= {node: accounts[payable_supplier(node).encode()] for node in nodes if node not in known}
+        suppliers = np.array([known[node] for node in nodes], dtype=np.int64)[places]
         burn, fee = (np.full(len(lines), accounts[account.encode()]) for account in (BURN_PENDING, FEE_ACCRUED))
         for to, member in ((suppliers, "net"), (burn, "burn"), (fee, "fee")):
             amounts: Integers | list[int] = lines.amounts(member)

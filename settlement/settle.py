@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from events.codec import decode
-from events.columns import Batch
+from events.columns import Batch, read_columns
 from events.decisions import JobSettled
 from events.event import Decision, Event, Fact
 from events.facts import GenesisDeclared, RecordRefused
@@ -45,6 +45,8 @@ __all__ = ["BATCHES_PER_COMMIT", "BATCH_DECISIONS", "HubSettler", "LaneSettler",
 BATCH_DECISIONS = 2_000
 # And what all of them have decided is made durable after so many batches.
 BATCHES_PER_COMMIT = 8
+# So many decisions are decoded one by one in less time than columns of them take.
+_FEW = 4
 # `type` is the last member of a canonical line.
 _VERDICTS = (b'"type":"SlashUpheld"}', b'"type":"SlashReversed"}')
 _decoder = msgspec.json.Decoder[Decision](SlashUpheld | SlashReversed)
@@ -322,7 +324,7 @@ class HubSettler(_Settler):
     def _hear(self, hub: Hub, follower: "_Follower", end: int) -> None:
         for record in follower.read(end):
             self.output.rest_on(follower.name, record)
-            columns, rest = record.batch
+            columns, rest = _read_decisions(record)
             if JobSettled in columns:
                 hub.take_settled(columns[JobSettled], _network_time(record))
             heard = [columns[kind].rows for kind in HEARD if kind in columns]
@@ -459,6 +461,13 @@ class _Follower:
                 return
             self._ahead, self.position = None, record.end
             yield record
+
+
+def _read_decisions(record: Record) -> Batch:
+    """Return a record's columns, which are not kept with it: it stays at hand; of few lines, all as the rest."""
+    if record.header.count <= _FEW:
+        return Batch({}, np.arange(record.header.count))
+    return read_columns(record.data, *record.spans)
 
 
 def _network_time(record: Record) -> int:

@@ -306,7 +306,8 @@ def _follow(stages: Stages, stopping: Stopping, behind: int, idle_seconds: float
     while True:
         last, found_before = stopping.asked, found
         did = stages.run(history=False)
-        found = any(did)
+        # What another settles is not yet committed, and will be: history would keep the head waiting.
+        found = any(did) or stages.has_more_coming()
         decided, folded, behind = decided + did[0], folded + did[1], behind + did[1]
         if last:
             break
