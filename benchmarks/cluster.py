@@ -13,6 +13,7 @@ on the same CPUs. All must end with the same sums of all accounts.
 
 import argparse
 import asyncio
+import gc
 import json
 import multiprocessing
 import os
@@ -250,6 +251,7 @@ def plain_sums(url: str) -> Sums:
 
 def run_stages(servers: Sequence[str], url: str, prefix: str, lanes: int, stream: Path) -> None:
     """Do what the commands do, and say how long each took."""
+    gc.freeze()
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as cache:
         settings = Settings.model_validate(
             {

@@ -9,8 +9,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import zstandard
+from kafka.record.default_records import DefaultRecordBatch
+from kafka.record.memory_records import MemoryRecordsBuilder
 
-from events.kafka import RECENT_BYTES_MAX, Brokers, KafkaLog, KafkaWriter
+from events.kafka import RECENT_BYTES_MAX, ZSTD_LEVEL, Brokers, KafkaLog, KafkaWriter
 from events.log import Log, LogFault, LogFenced
 from events.record import RECORD_BYTES_MAX
 from tests.events.log_contract import NOON, LogContract, OpenLog, batches_of, naive_root_of
@@ -225,6 +228,18 @@ def test_a_record_that_cannot_be_made_smaller_fits(open_writer: OpenWriter, open
     writer.commit()
 
     assert [record.lines for record in open_log(0).read()] == [(line,)]
+
+
+def test_batches_are_compressed_at_our_level() -> None:
+    value = b"".join(b'{"amount":"%d"}\n' % (number * number) for number in range(1_000))
+    builder = MemoryRecordsBuilder(2, DefaultRecordBatch.CODEC_ZSTD, RECORD_BYTES_MAX)
+    builder.append(0, None, value)
+    plain = bytes(builder._builder._buffer[DefaultRecordBatch.HEADER_STRUCT.size :])
+    builder.close()
+
+    batch = bytes(builder.buffer()[DefaultRecordBatch.HEADER_STRUCT.size :])
+    assert batch == zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(plain)
+    assert batch != zstandard.ZstdCompressor().compress(plain)
 
 
 def test_a_reader_cannot_append(open_log: OpenOf) -> None:
