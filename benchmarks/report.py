@@ -120,6 +120,7 @@ def draw(summary: dict[str, Any], path: Path) -> None:
     for name, middle in zip(names, middles, strict=True):
         axes.annotate(f"{middle:,.0f}", (middle, name), xytext=(0, 8), textcoords="offset points", ha="center")
     axes.margins(x=0.15)
+    axes.set_ylim(-0.5, len(names) - 0.3)
     axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
