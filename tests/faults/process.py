@@ -4,6 +4,7 @@ The child enters through `app.cli.main` with its arguments and environment, exac
 imports have been done before. The started process is killed by its id and by nothing else.
 """
 
+import faulthandler
 import os
 import signal
 import sys
@@ -62,15 +63,23 @@ class Started:
         give_up = time.monotonic() + SECONDS_MAX
         while not self.has_ended():
             if time.monotonic() > give_up:
-                self.kill()
-                os.waitpid(self.pid, 0)
-                raise TimeoutError(f"no end within {SECONDS_MAX} s")
+                raise TimeoutError(f"no end within {SECONDS_MAX} s; it said, and stands at:\n{self._end_by_force()}")
             time.sleep(0.002)
         _, status = os.waitpid(self.pid, 0)
         with self.out, self.err:
             self.out.seek(0)
             self.err.seek(0)
             return Ended(os.waitstatus_to_exitcode(status), self.out.read().decode(), self.err.read().decode())
+
+    def _end_by_force(self) -> str:
+        """Have it say where its threads stand, and kill it; return what it has said."""
+        os.kill(self.pid, signal.SIGUSR1)
+        time.sleep(1)
+        self.kill()
+        os.waitpid(self.pid, 0)
+        with self.out, self.err:
+            self.err.seek(0)
+            return self.err.read().decode()
 
 
 def start(
@@ -99,6 +108,7 @@ def _be_the_command(arguments: list[str], kill_at: str | None, files: tuple[int 
         os.dup2(out, 1)
         os.dup2(err, 2)
         sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w", 1)  # noqa: SIM115
+        faulthandler.register(signal.SIGUSR1, sys.stderr)
         os.environ.pop("OMNISYNC_KILL_AT", None)
         if kill_at is not None:
             os.environ["OMNISYNC_KILL_AT"] = kill_at
