@@ -11,6 +11,7 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, NamedTuple
@@ -20,6 +21,8 @@ from app.cli import main
 __all__ = ["Ended", "Started", "omnisync", "start"]
 
 SECONDS_MAX = 60
+# OpenSSL, once used in several threads, may hold a lock for ever in a fork: who speaks TLS begins anew.
+_COMMAND = "from app.cli import main; main()"
 
 
 class Ended(NamedTuple):
@@ -100,6 +103,11 @@ def omnisync(*arguments: str | Path, kill_at: str | None = None) -> Ended:
     return start(*arguments, kill_at=kill_at).end()
 
 
+def _speaks_tls(arguments: list[str]) -> bool:
+    configs = [Path(after) for before, after in pairwise(arguments) if before == "--config"]
+    return any("ca_file" in config.read_text("utf-8") for config in configs if config.exists())
+
+
 def _be_the_command(arguments: list[str], kill_at: str | None, files: tuple[int | None, int, int]) -> None:
     status = 70
     try:
@@ -112,6 +120,8 @@ def _be_the_command(arguments: list[str], kill_at: str | None, files: tuple[int 
         os.environ.pop("OMNISYNC_KILL_AT", None)
         if kill_at is not None:
             os.environ["OMNISYNC_KILL_AT"] = kill_at
+        if _speaks_tls(arguments):
+            os.execv(sys.executable, [sys.executable, "-c", _COMMAND, *arguments])
         sys.argv = ["omnisync", *arguments]
         try:
             main()
