@@ -79,7 +79,6 @@ SYSTEMS = (
         "benchmarks.peers.sourcing",
         "run_per_job",
         "durable, versioned per job; no balances",
-        streams="a",
         packages=("eventsourcing",),
     ),
     System(
@@ -87,7 +86,6 @@ SYSTEMS = (
         "benchmarks.peers.sourcing",
         "run_per_account",
         "durable, versioned and limited per account",
-        streams="a",
         packages=("eventsourcing",),
     ),
     System(
