@@ -14,7 +14,8 @@ from events.instant import DAY
 from ledger.bps import Integers
 from ledger.parameters import Parameters
 from ledger.split import split_many
-from settlement.lives import AGREED, CANCELLED, FAILED, METERED, JobFacts, Lives, Nodes
+from settlement.job_facts import AGREED, CANCELLED, FAILED, METERED, JobFacts
+from settlement.lives import Lives, Nodes
 
 __all__ = ["LifeLines", "write_lives"]
 

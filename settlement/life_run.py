@@ -29,9 +29,10 @@ from ledger.bps import Integers
 from ledger.metering import hold_for
 from ledger.parameters import Parameters
 from settlement.intake import Accepted
+from settlement.job_facts import ranges
 from settlement.jobs import LaneState
 from settlement.life_lines import LifeLines, write_lives
-from settlement.lives import SUBMITTED, Lives, find_lives, ranges
+from settlement.lives import Lives, find_lives
 from settlement.output import Decided
 
 __all__ = ["LIVES_MIN", "BatchLives", "Moves", "merge"]
@@ -70,9 +71,10 @@ class BatchLives:
 
     def _open(self, lives: Lives, lines: LifeLines) -> None:
         self._lines = lines
-        submitted = lives.facts.take(SUBMITTED, lives.submitted)
-        self._consumers, self._jobs = submitted.texts("data.consumer"), submitted.texts("subject")
         consumer, job = (lives.facts.span(path, lives.submitted) for path in ("data.consumer", "subject"))
+        names = lives.facts.names
+        self._consumers = [names[number] for number in lives.facts.consumers[lives.submitted].tolist()]
+        self._jobs = join_texts(*job).decode("ascii").split("\n")[:-1]
         self._digests = np.ascontiguousarray(hash_parts([consumer, b":", job], len(lives.starts))[:, :16])
         self._escrow = np.zeros(len(lives.starts), dtype=np.int64)
         np.maximum.at(self._escrow, lines.life, -lines.left)
