@@ -184,6 +184,8 @@ def _is_plain(groups: _Groups, asset: str, params_hash: str) -> Mask:
             plain[mine] &= facts.numbers(kind, "data.attempt", last[mine]) == 1
     shared = np.flatnonzero(endings == AGREED)
     if len(shared):
+        # What one node has metered is settled at once.
+        plain[shared] &= wanted[shared] > 1
         plain[shared] &= facts.counts(AGREED, "data.agreeing", last[shared]) == metered[shared]
     return plain
 

@@ -86,7 +86,8 @@ class Lives:
         self.time = START + self.random.randrange(2 * DAY)
         self.nodes = 1 if self.random.random() < 0.5 else self.random.randint(1, 5)
         kinds = [self._single, self._single, self._fail, self._cancel, self._withdraw]
-        facts = self._shared() if self.nodes > 1 and self.random.random() < 0.7 else self.random.choice(kinds)()
+        shared = (self.nodes > 1 or self._is_odd()) and self.random.random() < 0.7
+        facts = self._shared() if shared else self.random.choice(kinds)()
         if self._is_odd():
             facts.insert(self.random.randint(0, len(facts)), self._stray())
         if self._is_odd():
@@ -151,7 +152,7 @@ class Lives:
         self.random.shuffle(agreeing := list(self.names))
         if self._is_odd():
             agreeing[0] = self.random.choice(("stranger", agreeing[-1]))
-        if self._is_odd():
+        if len(agreeing) > 1 and self._is_odd():
             agreeing = agreeing[1:]
         data = QuorumClaimedData(agreeing=tuple(agreeing), attempt=self._attempt(), consumer=self.consumer)
         return [*facts, self._say(QuorumClaimed, data)]
@@ -271,6 +272,19 @@ def test_the_worlds_are_neither_all_regular_nor_all_odd() -> None:
     assert both >= 12
     assert taken >= 40 * 5
     assert min(decided[kind] for kind in ("EscrowFunded", "JobSettled", "JobRefunded", "DecisionRefused")) >= 50
+
+
+def test_what_one_node_metered_is_settled_before_any_verdict() -> None:
+    lives = Lives(0)
+    lives.odd = 0.0
+    said = []
+    for number in range(10):
+        lives.job, lives.consumer, lives.time, lives.nodes = f"one-{number}", "c-0", START, 1
+        said += lives._shared()
+
+    _, decided = check(said, [10**20] * 3, 0, [])
+
+    assert decided == {"EscrowFunded": 10, "JobSettled": 10, "DecisionRefused": 10}
 
 
 def test_what_may_never_be_granted_holds_up_nobody() -> None:
