@@ -18,7 +18,7 @@ from events.refusal import Refusal
 from ledger.parameters import Parameters
 from settlement.intake import Accepted, Run
 from settlement.lane import Lane
-from settlement.life_run import BatchLives, merge
+from settlement.life_run import BatchLives, merge, payer_of
 from settlement.output import Decided
 from settlement.whole_jobs import Taken, WholeJobs
 
@@ -78,14 +78,18 @@ class LaneRuns:
             for accepted in facts:
                 self._lane.decide(accepted, network_time)
             return self._lane.give()
-        moves, lines = self._lives.close(chosen)
+        asked, moves, lines = self._lives.asked(chosen), *self._lives.close(chosen)
         self._lane.writer.count_many(lines.epochs, lines.leaves, lines.fee, lines.burn)
         answered: list[int] = []
         for line, accepted in zip(alone, facts, strict=True):
-            moves.make(line)
-            self._lane.decide(accepted, network_time)
+            if (payer := payer_of(accepted.fact)) is not None:
+                moves.make(payer, line)
+            if line in asked:
+                self._lane.deny(accepted, *asked[line])
+            else:
+                self._lane.decide(accepted, network_time)
             answered += [line] * (self._lane.writer.pending() - len(answered))
-        moves.make(end)
+        moves.make_all()
         return merge(lines, self._lane.give(), answered)
 
     def _apart(self, lives: Integers, start: int, late: npt.NDArray[np.bool_]) -> tuple[list[int], list[Accepted]]:

@@ -4,6 +4,7 @@
     submitted, dispatched, failed or cancelled                    held, refunded
     submitted, dispatched to one node, metered                    held, settled
     submitted, dispatched to n, each metered once, all agree      held, settled; one node of each operator is paid
+    submitted, dispatched for more than there is, cancelled       refused, refunded 0
 
 Such a life asks the lane's state three things only: whether the job is new, whether its consumer can pay, and which
 epochs are open (see `settlement.life_run`). All else follows from its own facts, and is worked out here by columns, for
@@ -19,9 +20,9 @@ from events.columns import Batch, Columns
 from events.facts import JobDispatched, JobSubmitted, StreamMarked
 from events.hashing import number_texts
 from ledger.bps import Integers
-from ledger.metering import bound_many, fits_many, hold_many, price_many
+from ledger.metering import bound_many, fits_many, hold_for, hold_many, price_many
 from ledger.parameters import Parameters
-from ledger.price import keeps_many
+from ledger.price import keeps_many, quote_price
 from ledger.quorum import paid_many
 from settlement.job_facts import AGREED, CANCELLED, DISPATCHED, FAILED, METERED, OTHER, SUBMITTED, JobFacts, ranges
 
@@ -95,7 +96,8 @@ class Lives(NamedTuple):
     """Regular lives, a row each, and their nodes. Facts are named by their lines in the batch.
 
     `lines[starts[i] : starts[i] + sizes[i]]` are all of a life's; `dispatched` is -1 where there is none; `endings` are
-    kinds.
+    kinds. `beyond`: by the line of its dispatch, what a life asks for that no column can hold. It is regular as long as
+    its consumer cannot have that much; nothing is held for it.
     """
 
     facts: JobFacts
@@ -107,6 +109,7 @@ class Lives(NamedTuple):
     ended: Integers
     endings: Integers
     nodes: Nodes
+    beyond: dict[int, int]
 
 
 def find_lives(batch: Batch, parameters: Parameters, params_hash: str) -> Lives | None:
@@ -126,6 +129,10 @@ def find_lives(batch: Batch, parameters: Parameters, params_hash: str) -> Lives 
     groups = groups.pick(np.argsort(groups.nth(0)))
     lists = _read(groups)
     held, nodes = _hold(groups, lists, parameters)
+    beyond = _hold_beyond(groups, lists, ~held & (groups.endings() == CANCELLED), parameters)
+    second = groups.nth(1)
+    held |= np.isin(second, list(beyond))
+    held[_doubled(lists)] = False
     metered, nodes = _meter(groups, lists, nodes)
     agreed, nodes = _agree(groups, lists, nodes)
     good = held & metered & agreed
@@ -140,6 +147,7 @@ def find_lives(batch: Batch, parameters: Parameters, params_hash: str) -> Lives 
         ended=groups.last(),
         endings=groups.endings(),
         nodes=_price(nodes),
+        beyond=beyond,
     )
 
 
@@ -238,10 +246,30 @@ def _hold(groups: _Groups, lists: _Lists, parameters: Parameters) -> tuple[Mask,
     np.add.at(high, life, hold >> 31)
     good = high < _HIGH_MAX
     good[life[~fits]] = False
-    named = np.sort(life * lists.names + lists.nodes)
-    good[named[1:][named[1:] == named[:-1]] // lists.names] = False
+    hold = np.where(good[life], hold, 0)
     nodes = Nodes(life, lists.operators, price, hold, zero, zero, zero, *quotes.span("node"), *quotes.span("price"))
     return good, nodes
+
+
+def _hold_beyond(groups: _Groups, lists: _Lists, jobs: Mask, parameters: Parameters) -> dict[int, int]:
+    """Return what some jobs ask for, those of which nothing else refuses the quotes; by the lines of their dispatch."""
+    rows = np.flatnonzero(jobs[lists.quoted])
+    if not len(rows):
+        return {}
+    quotes, lines, rules = lists.quotes.take(rows), groups.nth(1)[lists.quoted[rows]].tolist(), parameters.job
+    most = groups.facts.numbers(SUBMITTED, "data.gpu_seconds_max", groups.nth(0)[lists.quoted[rows]]).tolist()
+    asked, refused = dict.fromkeys(lines, 0), set()
+    for line, price, minimum, seconds in zip(lines, quotes.bytes("price"), quotes.bytes("minimum"), most, strict=True):
+        asked[line] += hold_for(int(price), seconds)
+        if int(price) < quote_price(int(minimum), rules.burn_bps, rules.fee_bps):
+            refused.add(line)
+    return {line: amount for line, amount in asked.items() if line not in refused}
+
+
+def _doubled(lists: _Lists) -> Integers:
+    """Return the jobs that are dispatched twice to a node."""
+    named = np.sort(lists.quoted * lists.names + lists.nodes)
+    return np.asarray(named[1:][named[1:] == named[:-1]] // lists.names)
 
 
 def _meter(groups: _Groups, lists: _Lists, nodes: Nodes) -> tuple[Mask, Nodes]:
@@ -254,8 +282,9 @@ def _meter(groups: _Groups, lists: _Lists, nodes: Nodes) -> tuple[Mask, Nodes]:
         facts = groups.facts
         seconds[mine] = facts.numbers(METERED, "data.gpu_seconds", lists.usage)[theirs]
         good[lists.metered[facts.numbers(METERED, "data.attempt", lists.usage) != 1]] = False
-    good[nodes.life[~fits_many(nodes.price, seconds)]] = False
-    return good, nodes._replace(seconds=seconds, paid=metered[nodes.life].astype(np.int64))
+    paid = metered[nodes.life]
+    good[nodes.life[paid & ~fits_many(nodes.price, seconds)]] = False
+    return good, nodes._replace(seconds=seconds, paid=paid.astype(np.int64))
 
 
 def _agree(groups: _Groups, lists: _Lists, nodes: Nodes) -> tuple[Mask, Nodes]:
