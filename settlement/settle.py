@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from events.codec import decode
-from events.columns import Batch, read_columns
+from events.columns import Batch
 from events.decisions import JobSettled
 from events.event import Decision, Event, Fact
 from events.facts import GenesisDeclared, RecordRefused
@@ -28,6 +28,7 @@ from events.record import Record
 from events.refusal import Reason, Refusal
 from events.stakes import SlashReversed, SlashUpheld
 from settlement.cuts import effective_time
+from settlement.follower import Follower, read_heard
 from settlement.heads import Heads
 from settlement.hub import HEARD, Hub
 from settlement.intake import Duplicate, Intake, Known, Run, Verdict
@@ -46,8 +47,6 @@ __all__ = ["BATCHES_PER_COMMIT", "BATCH_DECISIONS", "HubSettler", "LaneSettler",
 BATCH_DECISIONS = 8_000
 # And what all of them have decided is made durable after so many batches.
 BATCHES_PER_COMMIT = 2
-# So many decisions are decoded one by one in less time than columns of them take.
-_FEW = 4
 # `type` is the last member of a canonical line.
 _VERDICTS = (b'"type":"SlashUpheld"}', b'"type":"SlashReversed"}')
 _decoder = msgspec.json.Decoder[Decision](SlashUpheld | SlashReversed)
@@ -75,7 +74,7 @@ class _Settler:
         self.batch = BATCH_DECISIONS
         self.on_record: Callable[[int], None] | None = None
         self._facts = facts
-        self._followers = [_Follower(log) for log in followed]
+        self._followers = [Follower(log) for log in followed]
         # Where the portion begins that is read next; and how many of its lines were taken before the settler paused in
         # it, and where it ends, if it did.
         self._position = self._taken = 0
@@ -330,14 +329,14 @@ class HubSettler(_Settler):
         self._reach(time - 1)
         return self._passed > before
 
-    def _hear(self, hub: Hub, follower: "_Follower", end: int) -> None:
+    def _hear(self, hub: Hub, follower: Follower, end: int) -> None:
         for record in follower.read(end):
             self.output.rest_on(follower.name, record)
-            columns, rest = _read_decisions(record)
-            if JobSettled in columns:
-                hub.take_settled(columns[JobSettled], _network_time(record))
-            heard = [columns[kind].rows for kind in HEARD if kind in columns]
-            for line in np.sort(np.concatenate((rest, *heard))).tolist():
+            lines, batch = read_heard(record, (JobSettled, *HEARD))
+            if JobSettled in batch.columns:
+                hub.take_settled(batch.columns[JobSettled], _network_time(record))
+            heard = [batch.columns[kind].rows for kind in HEARD if kind in batch.columns]
+            for line in lines[np.sort(np.concatenate((batch.rest, *heard)))].tolist():
                 decision = decode(record.line(line))
                 if isinstance(decision, Decision) and type(decision) in {JobSettled, *HEARD}:
                     effective = effective_time(parse_instant(decision.occurred_at), _network_time(record))
@@ -447,37 +446,6 @@ class Settlement:
 
     def _appended(self) -> int:
         return sum(settler.output.appended for settler in self._settlers)
-
-
-class _Follower:
-    """Reads another settler's log, as far as that settler stands behind it."""
-
-    def __init__(self, log: Log) -> None:
-        self.name = log.name
-        self._log = log
-        self.position = 0
-        self._records: Iterator[Record] = iter(())
-        self._ahead: Record | None = None
-
-    def read(self, end: int) -> Iterator[Record]:
-        """Yield what is new up to a position."""
-        while self.position < end:
-            record = self._ahead or next(self._records, None)
-            if record is None:
-                self._records = self._log.read(self.position)
-                record = next(self._records, None)
-            if record is None or record.end > end:
-                self._ahead = record
-                return
-            self._ahead, self.position = None, record.end
-            yield record
-
-
-def _read_decisions(record: Record) -> Batch:
-    """Return a record's columns, which are not kept with it: it stays at hand; of few lines, all as the rest."""
-    if record.header.count <= _FEW:
-        return Batch({}, np.arange(record.header.count))
-    return read_columns(record.data, *record.spans)
 
 
 def _network_time(record: Record) -> int:
