@@ -28,6 +28,7 @@ __all__ = ["LaneRuns", "accept_run"]
 WHOLE_MIN = 8
 # And fewer facts of a type than this are read line by line.
 BUILT_MIN = 16
+_NO_BATCH = Batch({}, np.empty(0, dtype=np.int64))
 
 
 class LaneRuns:
@@ -37,7 +38,16 @@ class LaneRuns:
         """Begin with a lane that has not begun."""
         self._lane = lane
         self._rules = parameters, params_hash
-        self._open(Batch({}, np.empty(0, dtype=np.int64)))
+        self._open(_NO_BATCH)
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave the batch out of a snapshot: who goes on reads it anew."""
+        return {"_lane": self._lane, "_rules": self._rules}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        """Go on where another batch may begin."""
+        self.__dict__.update(state)
+        self._open(_NO_BATCH)
 
     def _open(self, batch: Batch) -> None:
         """Read a batch, of which there may be many runs."""
