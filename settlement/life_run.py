@@ -144,15 +144,12 @@ class BatchLives:
 
         Consumers that may come to have what one of these lives should never get are not among them.
         """
-        needed = add_up(self._consumers[found], self._escrow[found], len(self._names))
+        own, places = np.unique(self._consumers[found], return_inverse=True)
+        names, needed = [self._names[number] for number in own.tolist()], add_up(places, self._escrow[found], len(own))
         claims = _Claims(self._state, others)
-        short = np.zeros(len(self._names), dtype=np.bool_)
-        for number, need in enumerate(needed):
-            short[number] = need > 0 and not claims.leave(self._names[number], need)
-        for consumer, amount in self.asked(found).values():
-            if amount <= claims.most(consumer):
-                short[self._names.index(consumer)] = True
-        return found[~short[self._consumers[found]]] if short.any() else found
+        short = {name for name, need in zip(names, needed, strict=True) if need and not claims.leave(name, need)}
+        short |= {consumer for consumer, amount in self.asked(found).values() if amount <= claims.most(consumer)}
+        return found[~np.array([name in short for name in names])[places]] if short else found
 
     def close(self, chosen: Integers) -> tuple["Moves", "LifeLines"]:
         """Take lives: their jobs are closed; return what they move, and their decisions in the order of the facts."""
