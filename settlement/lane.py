@@ -103,6 +103,12 @@ class Lane:
             if refusal is not None:
                 self.writer.refuse(accepted, refusal)
 
+    def deny(self, accepted: Accepted, consumer: str, amount: int) -> None:
+        """Refuse a dispatch that asks for so much, which its consumer has not; leave that for `give`."""
+        refusal = self._debit(consumer, amount)
+        assert refusal is not None
+        self.writer.refuse(accepted, refusal)
+
     def give(self) -> Decided:
         """Hand over what was decided."""
         return self.writer.give()

@@ -18,7 +18,7 @@ from events.refusal import Refusal
 from ledger.parameters import Parameters
 from settlement.intake import Accepted, Run
 from settlement.lane import Lane
-from settlement.life_run import BatchLives, merge
+from settlement.life_run import BatchLives, merge, payer_of
 from settlement.output import Decided
 from settlement.whole_jobs import Taken, WholeJobs
 
@@ -28,6 +28,7 @@ __all__ = ["LaneRuns", "accept_run"]
 WHOLE_MIN = 8
 # And fewer facts of a type than this are read line by line.
 BUILT_MIN = 16
+_NO_BATCH = Batch({}, np.empty(0, dtype=np.int64))
 
 
 class LaneRuns:
@@ -37,7 +38,16 @@ class LaneRuns:
         """Begin with a lane that has not begun."""
         self._lane = lane
         self._rules = parameters, params_hash
-        self._open(Batch({}, np.empty(0, dtype=np.int64)))
+        self._open(_NO_BATCH)
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave the batch out of a snapshot: who goes on reads it anew."""
+        return {"_lane": self._lane, "_rules": self._rules}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        """Go on where another batch may begin."""
+        self.__dict__.update(state)
+        self._open(_NO_BATCH)
 
     def _open(self, batch: Batch) -> None:
         """Read a batch, of which there may be many runs."""
@@ -78,14 +88,18 @@ class LaneRuns:
             for accepted in facts:
                 self._lane.decide(accepted, network_time)
             return self._lane.give()
-        moves, lines = self._lives.close(chosen)
+        asked, moves, lines = self._lives.asked(chosen), *self._lives.close(chosen)
         self._lane.writer.count_many(lines.epochs, lines.leaves, lines.fee, lines.burn)
         answered: list[int] = []
         for line, accepted in zip(alone, facts, strict=True):
-            moves.make(line)
-            self._lane.decide(accepted, network_time)
+            if (payer := payer_of(accepted.fact)) is not None:
+                moves.make(payer, line)
+            if line in asked:
+                self._lane.deny(accepted, *asked[line])
+            else:
+                self._lane.decide(accepted, network_time)
             answered += [line] * (self._lane.writer.pending() - len(answered))
-        moves.make(end)
+        moves.make_all()
         return merge(lines, self._lane.give(), answered)
 
     def _apart(self, lives: Integers, start: int, late: npt.NDArray[np.bool_]) -> tuple[list[int], list[Accepted]]:

@@ -14,7 +14,8 @@ from events.instant import DAY
 from ledger.bps import Integers
 from ledger.parameters import Parameters
 from ledger.split import split_many
-from settlement.lives import AGREED, CANCELLED, FAILED, METERED, JobFacts, Lives, Nodes
+from settlement.job_facts import AGREED, CANCELLED, FAILED, METERED, JobFacts
+from settlement.lives import Lives, Nodes
 
 __all__ = ["LifeLines", "write_lives"]
 
@@ -57,11 +58,12 @@ class LifeLines(NamedTuple):
 def write_lives(lives: Lives, parameters: Parameters, params_hash: str) -> LifeLines:
     """Write all decisions, those of the same kind side by side."""
     writer = _Writer(lives.facts, parameters, params_hash)
+    held = (lives.dispatched >= 0) & ~np.isin(lives.dispatched, list(lives.beyond))
     settled = (lives.endings == METERED) | (lives.endings == AGREED)
     parts = [
         write(lives, np.flatnonzero(some))
         for write, some in (
-            (writer.hold, lives.dispatched >= 0),
+            (writer.hold, held),
             (writer.settle, settled),
             (partial(writer.refund, kind=FAILED), lives.endings == FAILED),
             (partial(writer.refund, kind=CANCELLED), lives.endings == CANCELLED),

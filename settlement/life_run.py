@@ -6,11 +6,14 @@ A life is taken where, whatever is decided on the facts beside it,
     per consumer    available before ≥ Σ holds of its lives + Σ of what its other facts may come to take
 
 What may never be granted takes nothing: a claim above all that the consumer could ever have meanwhile, which is what
-is available, its deposits, and the escrow of its open jobs. The test is sufficient, not necessary; where it fails, all
-of the consumer's facts go one by one. Those see each balance as it is at their turn.
+is available, its deposits, and the escrow of its open jobs. A life that asks for so much is a regular one, of which the
+dispatch alone is answered at its turn, since a refusal names what is available. The test is sufficient, not necessary;
+where it fails, all of the consumer's facts go one by one. Those see each balance as it is at their turn.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
@@ -28,33 +31,51 @@ from events.orders import WithdrawalOrdered
 from ledger.bps import Integers
 from ledger.metering import hold_for
 from ledger.parameters import Parameters
+from ledger.sums import add_up
 from settlement.intake import Accepted
+from settlement.job_facts import ranges
 from settlement.jobs import LaneState
 from settlement.life_lines import LifeLines, write_lives
-from settlement.lives import SUBMITTED, Lives, find_lives, ranges
+from settlement.lives import Lives, find_lives
 from settlement.output import Decided
 
-__all__ = ["LIVES_MIN", "BatchLives", "Moves", "merge"]
+__all__ = ["LIVES_MIN", "BatchLives", "Moves", "merge", "payer_of"]
 
 # In a batch of fewer facts all go one by one: columns would cost more than they save.
 LIVES_MIN = 128
 
 
 class Moves:
-    """What lives do to their consumers' money, made in the order of the facts."""
+    """What lives do to their consumers' money: made for each as it is asked for, and for all in the end."""
 
-    def __init__(self, state: LaneState, facts: list[int], consumers: list[str], amounts: list[int]) -> None:
-        """Take the line of each fact, whose money it moves, and by how much."""
+    def __init__(self, state: LaneState, lines: LifeLines, consumers: Integers, names: Sequence[str]) -> None:
+        """Take decisions in the order of their facts; `consumers`: the number of each one's consumer in `names`."""
         self._available = state.available
-        self._moves = list(zip(facts, consumers, amounts, strict=True))[::-1]
+        order = np.argsort(consumers, kind="stable")
+        self._facts = lines.fact[order].tolist()
+        self._sums = [0, *accumulate(lines.left[order].tolist())]
+        firsts = np.flatnonzero(np.diff(consumers[order], prepend=-1))
+        numbers, ends = consumers[order[firsts]].tolist(), [*firsts[1:].tolist(), len(order)]
+        # By consumer: from where on its moves are still to be made, and where they end.
+        self._left = {names[n]: [start, end] for n, start, end in zip(numbers, firsts.tolist(), ends, strict=True)}
 
-    def make(self, end: int) -> None:
-        """Make what the facts before a line move."""
-        while self._moves and self._moves[-1][0] < end:
-            _, consumer, amount = self._moves.pop()
-            available = self._available.get(consumer, 0) + amount
-            assert available >= 0
-            self._available[consumer] = available
+    def make(self, consumer: str, line: int) -> None:
+        """Make what the facts before a line move of a consumer's money."""
+        place = self._left.get(consumer)
+        if place is not None:
+            end = bisect_left(self._facts, line, *place)
+            self._make(consumer, place[0], end)
+            place[0] = end
+
+    def make_all(self) -> None:
+        """Make what is left to be moved."""
+        for consumer, place in self._left.items():
+            self._make(consumer, *place)
+
+    def _make(self, consumer: str, start: int, end: int) -> None:
+        available = self._available.get(consumer, 0) + self._sums[end] - self._sums[start]
+        assert available >= 0
+        self._available[consumer] = available
 
 
 class BatchLives:
@@ -70,21 +91,24 @@ class BatchLives:
 
     def _open(self, lives: Lives, lines: LifeLines) -> None:
         self._lines = lines
-        submitted = lives.facts.take(SUBMITTED, lives.submitted)
-        self._consumers, self._jobs = submitted.texts("data.consumer"), submitted.texts("subject")
         consumer, job = (lives.facts.span(path, lives.submitted) for path in ("data.consumer", "subject"))
+        self._names, self._consumers = lives.facts.names, lives.facts.consumers[lives.submitted]
+        self._jobs = join_texts(*job).decode("ascii").split("\n")[:-1]
         self._digests = np.ascontiguousarray(hash_parts([consumer, b":", job], len(lives.starts))[:, :16])
         self._escrow = np.zeros(len(lives.starts), dtype=np.int64)
         np.maximum.at(self._escrow, lines.life, -lines.left)
         self._epochs = np.full(len(lives.starts), np.iinfo(np.int64).max)
         np.minimum.at(self._epochs, lines.life, lines.epochs)
+        beyond = list(lives.beyond)
+        self._beyond, self._at_once = np.isin(lives.dispatched, beyond), ~np.isin(lives.lines, beyond)
 
     def lines_of(self, chosen: Integers | None = None) -> Integers:
-        """Return the lines of all facts of some lives, or of all."""
+        """Return the lines of all facts of some lives, or of all, but for the dispatches that ask for too much."""
         if self._lives is None:
             return np.empty(0, dtype=np.int64)
         some = slice(None) if chosen is None else chosen
-        return self._lives.lines[ranges(self._lives.starts[some], self._lives.sizes[some])]
+        places = ranges(self._lives.starts[some], self._lives.sizes[some])
+        return np.asarray(self._lives.lines[places[self._at_once[places]]])
 
     def find(self, start: int, end: int, late: npt.NDArray[np.bool_]) -> Integers:
         """Return the lives in [start, end) whose jobs are new and whose decisions are not late."""
@@ -101,19 +125,31 @@ class BatchLives:
         if len(found):
             found = found[~self._state.closed.has_many(self._digests[found])]
         jobs = self._state.jobs
-        return np.array([n for n in found.tolist() if (self._consumers[n], self._jobs[n]) not in jobs], dtype=np.int64)
+        if not jobs:
+            return found
+        places = zip(found.tolist(), self._consumers[found].tolist(), strict=True)
+        return np.array([n for n, c in places if (self._names[c], self._jobs[n]) not in jobs], dtype=np.int64)
+
+    def asked(self, found: Integers) -> dict[int, tuple[str, int]]:
+        """Return who asks for too much, and for how much, of lives found; by the lines of their dispatch."""
+        lives = self._lives
+        if lives is None:
+            return {}
+        some = found[self._beyond[found]]
+        lines, consumers = lives.dispatched[some].tolist(), self._consumers[some].tolist()
+        return {line: (self._names[number], lives.beyond[line]) for line, number in zip(lines, consumers, strict=True)}
 
     def covered(self, found: Integers, others: Iterable[Accepted]) -> Integers:
-        """Return those of the lives found whose consumers can pay whatever the other facts come to take."""
-        needed: dict[str, int] = {}
-        for life, escrow in zip(found.tolist(), self._escrow[found].tolist(), strict=True):
-            consumer = self._consumers[life]
-            needed[consumer] = needed.get(consumer, 0) + escrow
+        """Return those of the lives found whose consumers can pay whatever the other facts come to take.
+
+        Consumers that may come to have what one of these lives should never get are not among them.
+        """
+        own, places = np.unique(self._consumers[found], return_inverse=True)
+        names, needed = [self._names[number] for number in own.tolist()], add_up(places, self._escrow[found], len(own))
         claims = _Claims(self._state, others)
-        short = {consumer for consumer, need in needed.items() if not claims.leave(consumer, need)}
-        if not short:
-            return found
-        return np.array([life for life in found.tolist() if self._consumers[life] not in short], dtype=np.int64)
+        short = {name for name, need in zip(names, needed, strict=True) if need and not claims.leave(name, need)}
+        short |= {consumer for consumer, amount in self.asked(found).values() if amount <= claims.most(consumer)}
+        return found[~np.array([name in short for name in names])[places]] if short else found
 
     def close(self, chosen: Integers) -> tuple["Moves", "LifeLines"]:
         """Take lives: their jobs are closed; return what they move, and their decisions in the order of the facts."""
@@ -124,8 +160,7 @@ class BatchLives:
         rows = np.flatnonzero(taken[self._lines.life])
         rows = rows[np.argsort(self._lines.fact[rows])]
         lines = self._lines.pick(rows)
-        consumers = [self._consumers[life] for life in lines.life.tolist()]
-        return Moves(self._state, lines.fact.tolist(), consumers, lines.left.tolist()), lines
+        return Moves(self._state, lines, self._consumers[lines.life], self._names), lines
 
 
 def merge(lines: LifeLines, decided: Decided, facts: Sequence[int]) -> Decided:
@@ -138,6 +173,13 @@ def merge(lines: LifeLines, decided: Decided, facts: Sequence[int]) -> Decided:
     starts, ends = split_lines(data)
     order = np.argsort(np.concatenate((lines.fact, facts)), kind="stable")
     return Decided(join_texts(data, starts[order], ends[order]), np.concatenate((leaves, decided.hashes))[order])
+
+
+def payer_of(fact: Fact) -> str | None:
+    """Return the consumer whose money a fact may take, by what is available at its turn."""
+    if isinstance(fact, JobDispatched) or (isinstance(fact, UsageMetered) and fact.data.terms is not None):
+        return fact.data.consumer
+    return fact.subject if isinstance(fact, WithdrawalOrdered) else None
 
 
 class _Claims:
@@ -155,12 +197,15 @@ class _Claims:
 
     def leave(self, consumer: str, need: int) -> bool:
         """Tell whether a consumer can pay so much for sure."""
-        available = self._state.available.get(consumer, 0)
         claims = self._claims.get(consumer)
         if claims:
-            most = available + self._brought.get(consumer, 0)
+            most = self.most(consumer)
             need += sum(claim for claim in claims if claim <= most)
-        return need <= available
+        return need <= self._state.available.get(consumer, 0)
+
+    def most(self, consumer: str) -> int:
+        """Return the most that a consumer could have at any time."""
+        return self._state.available.get(consumer, 0) + self._brought.get(consumer, 0)
 
     def _read(self, fact: Fact) -> None:
         if isinstance(fact, ChainFactDeclared):

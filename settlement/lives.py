@@ -4,6 +4,7 @@
     submitted, dispatched, failed or cancelled                    held, refunded
     submitted, dispatched to one node, metered                    held, settled
     submitted, dispatched to n, each metered once, all agree      held, settled; one node of each operator is paid
+    submitted, dispatched for more than there is, cancelled       refused, refunded 0
 
 Such a life asks the lane's state three things only: whether the job is new, whether its consumer can pay, and which
 epochs are open (see `settlement.life_run`). All else follows from its own facts, and is worked out here by columns, for
@@ -16,85 +17,21 @@ import numpy as np
 import numpy.typing as npt
 
 from events.columns import Batch, Columns
-from events.event import Event
-from events.facts import JobCancelled, JobDispatched, JobFailed, JobSubmitted, QuorumClaimed, StreamMarked, UsageMetered
-from events.hashing import Spans
+from events.facts import JobDispatched, JobSubmitted, StreamMarked
+from events.hashing import number_texts
 from ledger.bps import Integers
-from ledger.metering import bound_many, fits_many, hold_many, price_many
+from ledger.metering import bound_many, fits_many, hold_for, hold_many, price_many
 from ledger.parameters import Parameters
-from ledger.price import keeps_many
+from ledger.price import keeps_many, quote_price
 from ledger.quorum import paid_many
-from ledger.sums import Numbering
+from settlement.job_facts import AGREED, CANCELLED, DISPATCHED, FAILED, METERED, OTHER, SUBMITTED, JobFacts, ranges
 
-__all__ = [
-    "AGREED",
-    "CANCELLED",
-    "DISPATCHED",
-    "FAILED",
-    "METERED",
-    "SUBMITTED",
-    "JobFacts",
-    "Lives",
-    "Nodes",
-    "find_lives",
-]
+__all__ = ["Lives", "Nodes", "find_lives"]
 
 Mask = npt.NDArray[np.bool_]
 
-_KINDS: tuple[type[Event], ...] = (
-    JobSubmitted,
-    JobDispatched,
-    UsageMetered,
-    QuorumClaimed,
-    JobFailed,
-    JobCancelled,
-)
-OTHER, SUBMITTED, DISPATCHED, METERED, AGREED, FAILED, CANCELLED = range(7)
 # Of what is held for a life the bits above the lowest 31 come to less than this, so that its sum is below 2^62.
 _HIGH_MAX = 2**31 - 64
-
-
-class JobFacts:
-    """The facts about jobs in a batch, by line: of which kind, about which job, at which place among its kind, when."""
-
-    def __init__(self, batch: Batch) -> None:
-        """Read the kinds that lives are made of. A job that shares its id with a fact of another kind is left out."""
-        count = 1 + max((int(columns.rows[-1]) for columns in batch.columns.values()), default=-1)
-        self.kinds, self.jobs, self.places, self.times = (np.zeros(count, dtype=np.int64) for _ in range(4))
-        self._columns = {kind: batch.columns[event] for kind, event in enumerate(_KINDS, 1) if event in batch.columns}
-        self.data = next(iter(self._columns.values())).data
-        self._spans: dict[tuple[str, int | None], tuple[Integers, Integers]] = {}
-        numbers: dict[tuple[bytes, bytes], int] = {}
-        for kind, columns in self._columns.items():
-            names = zip(columns.bytes("data.consumer"), columns.bytes("subject"), strict=True)
-            self.jobs[columns.rows] = [numbers.setdefault(name, len(numbers)) for name in names]
-            self.places[columns.rows] = np.arange(len(columns))
-            self.times[columns.rows] = columns.numbers("occurred_at")
-            self.kinds[columns.rows] = kind
-        if METERED in self._columns:
-            usage = self._columns[METERED]
-            self.kinds[usage.rows[usage.has("data.terms")]] = OTHER
-        subjects: set[bytes] = set()
-        for columns in batch.columns.values():
-            others = self.kinds[columns.rows] == OTHER
-            if others.any():
-                subjects.update(columns.take(others).bytes("subject"))
-        spoiled = [number for (_, job), number in numbers.items() if job in subjects]
-        self.kinds[np.isin(self.jobs, spoiled)] = OTHER
-
-    def take(self, kind: int, lines: Integers) -> Columns:
-        """Return the facts of one kind that stand in some lines."""
-        return self._columns[kind].take(self.places[lines])
-
-    def span(self, path: str, lines: Integers, kind: int | None = None) -> Spans:
-        """Return where a member stands in some lines: one that all kinds have, or that of one kind."""
-        found = self._spans.get((path, kind))
-        if found is None:
-            starts, ends = (np.zeros(len(self.kinds), dtype=np.int64) for _ in range(2))
-            for columns in self._columns.values() if kind is None else (self._columns[kind],):
-                starts[columns.rows], ends[columns.rows] = columns.span(path)
-            found = self._spans[path, kind] = starts, ends
-        return Spans(self.data, found[0][lines], found[1][lines])
 
 
 class _Groups(NamedTuple):
@@ -105,7 +42,7 @@ class _Groups(NamedTuple):
     starts: Integers
     sizes: Integers
 
-    def pick(self, jobs: Mask) -> "_Groups":
+    def pick(self, jobs: Mask | Integers) -> "_Groups":
         return _Groups(self.facts, self.lines, self.starts[jobs], self.sizes[jobs])
 
     def nth(self, place: int) -> Integers:
@@ -131,8 +68,7 @@ class Nodes(NamedTuple):
     """
 
     life: Integers
-    node: Integers
-    operator: Integers
+    operators: Integers
     price: Integers
     hold: Integers
     seconds: Integers
@@ -160,7 +96,8 @@ class Lives(NamedTuple):
     """Regular lives, a row each, and their nodes. Facts are named by their lines in the batch.
 
     `lines[starts[i] : starts[i] + sizes[i]]` are all of a life's; `dispatched` is -1 where there is none; `endings` are
-    kinds.
+    kinds. `beyond`: by the line of its dispatch, what a life asks for that no column can hold. It is regular as long as
+    its consumer cannot have that much; nothing is held for it.
     """
 
     facts: JobFacts
@@ -172,10 +109,11 @@ class Lives(NamedTuple):
     ended: Integers
     endings: Integers
     nodes: Nodes
+    beyond: dict[int, int]
 
 
 def find_lives(batch: Batch, parameters: Parameters, params_hash: str) -> Lives | None:
-    """Find the regular lives of a batch and price them; None where there are none."""
+    """Find the regular lives of a batch, in the order in which they were submitted, and price them; or None."""
     if not {JobSubmitted, JobDispatched} <= batch.columns.keys():
         return None
     facts = JobFacts(batch)
@@ -185,14 +123,19 @@ def find_lives(batch: Batch, parameters: Parameters, params_hash: str) -> Lives 
     groups = _Groups(facts, lines, starts, np.diff(starts, append=len(lines)))
     if len(starts):
         groups = groups.pick(_has_shape(groups) & _is_within(groups, batch))
-        groups = groups.pick(_is_plain(groups, parameters.unit.asset.encode()))
+        groups = groups.pick(_is_plain(groups, parameters.unit.asset, params_hash))
     if not len(groups.starts):
         return None
-    names = Numbering()
-    good, nodes = _hold(groups, names, parameters, params_hash.encode())
-    for check in (_meter, _agree):
-        groups, nodes = groups.pick(good), nodes.pick(good)
-        good, nodes = check(groups, nodes, names)
+    groups = groups.pick(np.argsort(groups.nth(0)))
+    lists = _read(groups)
+    held, nodes = _hold(groups, lists, parameters)
+    beyond = _hold_beyond(groups, lists, ~held & (groups.endings() == CANCELLED), parameters)
+    second = groups.nth(1)
+    held |= np.isin(second, list(beyond))
+    held[_doubled(lists)] = False
+    metered, nodes = _meter(groups, lists, nodes)
+    agreed, nodes = _agree(groups, lists, nodes)
+    good = held & metered & agreed
     groups, nodes = groups.pick(good), nodes.pick(good)
     if not len(groups.starts):
         return None
@@ -203,7 +146,8 @@ def find_lives(batch: Batch, parameters: Parameters, params_hash: str) -> Lives 
         dispatched=np.where(facts.kinds[second] == DISPATCHED, second, -1),
         ended=groups.last(),
         endings=groups.endings(),
-        nodes=_price(groups, nodes),
+        nodes=_price(nodes),
+        beyond=beyond,
     )
 
 
@@ -228,100 +172,146 @@ def _is_within(groups: _Groups, batch: Batch) -> Mask:
     return np.asarray(np.searchsorted(breaks, groups.nth(0)) == np.searchsorted(breaks, groups.last()))
 
 
-def _is_plain(groups: _Groups, asset: bytes) -> Mask:
-    """Tell which jobs are submitted as nothing refuses, by declared authority, to as many nodes as are metered."""
-    submitted, endings = groups.facts.take(SUBMITTED, groups.nth(0)), groups.endings()
-    said = zip(submitted.bytes("data.asset"), submitted.bytes("data.authority"), strict=True)
-    plain = np.array([one == (asset, b"declared") for one in said], dtype=np.bool_)
-    metered = groups.metered()
-    plain &= (metered == 0) | (metered == submitted.numbers("data.nodes"))
+def _is_plain(groups: _Groups, asset: str, params_hash: str) -> Mask:
+    """Tell which jobs are of declared authority, and of one attempt at as many nodes as were asked for.
+
+    As many are metered, and agree, where any are. As `Lane._submit` and what `Lane._dispatch` asks first.
+    """
+    facts, submitted, second, last = groups.facts, groups.nth(0), groups.nth(1), groups.last()
+    endings, metered, wanted = groups.endings(), groups.metered(), facts.numbers(SUBMITTED, "data.nodes", submitted)
+    plain = facts.are(SUBMITTED, "data.asset", {asset}, submitted)
+    plain &= facts.are(SUBMITTED, "data.authority", {"declared"}, submitted)
+    plain &= (metered == 0) | (metered == wanted)
+    held = np.flatnonzero(facts.kinds[second] == DISPATCHED)
+    plain[held] &= facts.are(DISPATCHED, "data.params_hash", {"", params_hash}, second[held])
+    plain[held] &= facts.numbers(DISPATCHED, "data.attempt", second[held]) == 1
+    plain[held] &= facts.counts(DISPATCHED, "data.quotes", second[held]) == wanted[held]
     for kind in (FAILED, AGREED):
         mine = np.flatnonzero(endings == kind)
         if len(mine):
-            plain[mine] &= groups.facts.take(kind, groups.last()[mine]).numbers("data.attempt") == 1
+            plain[mine] &= facts.numbers(kind, "data.attempt", last[mine]) == 1
+    shared = np.flatnonzero(endings == AGREED)
+    if len(shared):
+        # What one node has metered is settled at once.
+        plain[shared] &= wanted[shared] > 1
+        plain[shared] &= facts.counts(AGREED, "data.agreeing", last[shared]) == metered[shared]
     return plain
 
 
-def _hold(groups: _Groups, names: Numbering, parameters: Parameters, params_hash: bytes) -> tuple[Mask, Nodes]:
-    """Tell which jobs are dispatched as nothing refuses, if at all; return all their nodes with what is held for each.
+class _Lists(NamedTuple):
+    """What the lists of jobs' facts say, a row per item: what is quoted, metered (a fact each), and agreed upon.
 
-    As `Lane._dispatch`.
+    `quoted`, `metered`, `agreed`: each item's job; `nodes` … : the names in it, equal ones of equal numbers < `names`.
     """
-    second = groups.nth(1)
-    held = np.flatnonzero(groups.facts.kinds[second] == DISPATCHED)
-    dispatched, rules = groups.facts.take(DISPATCHED, second[held]), parameters.job
-    submitted = groups.facts.take(SUBMITTED, groups.nth(0)[held])
-    quotes = dispatched.items("data.quotes")
+
+    quoted: Integers
+    metered: Integers
+    agreed: Integers
+    quotes: Columns
+    usage: Integers
+    names: int
+    nodes: Integers
+    operators: Integers
+    users: Integers
+    agreeing: Integers
+
+
+def _read(groups: _Groups) -> _Lists:
+    facts, second, last, counts = groups.facts, groups.nth(1), groups.last(), groups.metered()
+    held, shared = np.flatnonzero(facts.kinds[second] == DISPATCHED), np.flatnonzero(groups.endings() == AGREED)
+    quotes = facts.items(DISPATCHED, "data.quotes", second[held])
+    usage = groups.lines[ranges(groups.starts + 2, counts)]
+    texts = [quotes.spans("node"), quotes.spans("operator")]
+    if len(usage):
+        texts.append(facts.span("data.node", usage, METERED))
+    if len(shared):
+        texts.append(facts.items(AGREED, "data.agreeing", last[shared]).spans("item"))
+    starts, ends = (np.concatenate([text[side] for text in texts]) for side in (1, 2))
+    firsts, numbers = number_texts(facts.data, starts, ends)
+    quoted = np.repeat(held, facts.counts(DISPATCHED, "data.quotes", second[held]))
+    metered, agreed = np.repeat(np.arange(len(counts)), counts), np.repeat(shared, counts[shared])
+    parts = np.split(numbers, np.cumsum([len(quoted), len(quoted), len(usage)]))
+    return _Lists(quoted, metered, agreed, quotes, usage, len(firsts), *parts)
+
+
+def _hold(groups: _Groups, lists: _Lists, parameters: Parameters) -> tuple[Mask, Nodes]:
+    """Tell which jobs' quotes nothing refuses; return their nodes with what is held for each. As `Lane._dispatch`."""
+    life, quotes, rules = lists.quoted, lists.quotes, parameters.job
     price, minimum = quotes.amounts("price"), quotes.amounts("minimum")
-    most = submitted.numbers("data.gpu_seconds_max")[quotes.parents]
+    most = groups.facts.numbers(SUBMITTED, "data.gpu_seconds_max", groups.nth(0)[life])
     fits = fits_many(price, most) & (minimum >= 0)
     fits &= keeps_many(np.maximum(price, 0), np.maximum(minimum, 0), rules.burn_bps, rules.fee_bps)
     hold = np.where(fits, hold_many(np.where(fits, price, 0), np.where(fits, most, 0)), 0)
-    life, zero = held[quotes.parents], np.zeros(len(quotes), dtype=np.int64)
-    nodes = Nodes(
-        life,
-        np.array([names[name] for name in quotes.bytes("node")], dtype=np.int64),
-        np.array([names[name] for name in quotes.bytes("operator")], dtype=np.int64),
-        price,
-        hold,
-        zero,
-        zero,
-        zero,
-        *quotes.span("node"),
-        *quotes.span("price"),
-    )
-    good = np.ones(len(groups.starts), dtype=np.bool_)
-    good[life[~fits]] = good[_doubled(life, nodes.node)] = False
-    high = np.zeros(len(good), dtype=np.int64)
+    high, zero = np.zeros(len(groups.starts), dtype=np.int64), np.zeros(len(quotes), dtype=np.int64)
     np.add.at(high, life, hold >> 31)
-    named = np.array([text in (b"", params_hash) for text in dispatched.bytes("data.params_hash")], dtype=np.bool_)
-    counts = np.bincount(quotes.parents, minlength=len(held))
-    good[held] &= named & (dispatched.numbers("data.attempt") == 1) & (counts == submitted.numbers("data.nodes"))
-    return good & (high < _HIGH_MAX), nodes
+    good = high < _HIGH_MAX
+    good[life[~fits]] = False
+    hold = np.where(good[life], hold, 0)
+    nodes = Nodes(life, lists.operators, price, hold, zero, zero, zero, *quotes.span("node"), *quotes.span("price"))
+    return good, nodes
 
 
-def _meter(groups: _Groups, nodes: Nodes, names: Numbering) -> tuple[Mask, Nodes]:
+def _hold_beyond(groups: _Groups, lists: _Lists, jobs: Mask, parameters: Parameters) -> dict[int, int]:
+    """Return what some jobs ask for, those of which nothing else refuses the quotes; by the lines of their dispatch."""
+    rows = np.flatnonzero(jobs[lists.quoted])
+    if not len(rows):
+        return {}
+    quotes, lines, rules = lists.quotes.take(rows), groups.nth(1)[lists.quoted[rows]].tolist(), parameters.job
+    most = groups.facts.numbers(SUBMITTED, "data.gpu_seconds_max", groups.nth(0)[lists.quoted[rows]]).tolist()
+    asked, refused = dict.fromkeys(lines, 0), set()
+    for line, price, minimum, seconds in zip(lines, quotes.bytes("price"), quotes.bytes("minimum"), most, strict=True):
+        asked[line] += hold_for(int(price), seconds)
+        if int(price) < quote_price(int(minimum), rules.burn_bps, rules.fee_bps):
+            refused.add(line)
+    return {line: amount for line, amount in asked.items() if line not in refused}
+
+
+def _doubled(lists: _Lists) -> Integers:
+    """Return the jobs that are dispatched twice to a node."""
+    named = np.sort(lists.quoted * lists.names + lists.nodes)
+    return np.asarray(named[1:][named[1:] == named[:-1]] // lists.names)
+
+
+def _meter(groups: _Groups, lists: _Lists, nodes: Nodes) -> tuple[Mask, Nodes]:
     """Tell which jobs' nodes are each metered once, where any is; return the nodes with their GPU-seconds."""
-    good, counts = np.ones(len(groups.starts), dtype=np.bool_), groups.metered()
-    if not counts.any():
-        return good, nodes
-    life = np.repeat(np.arange(len(counts)), counts)
-    usage = groups.facts.take(METERED, groups.lines[ranges(groups.starts + 2, counts)])
-    named = np.array([names[name] for name in usage.bytes("data.node")], dtype=np.int64)
-    mine = np.flatnonzero(counts[nodes.life])
-    theirs = np.lexsort((named, life))
-    mine = mine[np.lexsort((nodes.node[mine], nodes.life[mine]))]
+    good, metered = np.ones(len(groups.starts), dtype=np.bool_), groups.metered() > 0
+    mine, theirs, others = _side_by_side(lists, metered, lists.metered, lists.users)
+    good[others] = False
     seconds = nodes.seconds.copy()
-    seconds[mine] = usage.numbers("data.gpu_seconds")[theirs]
-    good[life[usage.numbers("data.attempt") != 1]] = False
-    good[nodes.life[mine[nodes.node[mine] != named[theirs]]]] = False
-    good[nodes.life[~fits_many(nodes.price, seconds)]] = False
-    return good, nodes._replace(seconds=seconds, paid=(counts[nodes.life] > 0).astype(np.int64))
+    if len(theirs):
+        facts = groups.facts
+        seconds[mine] = facts.numbers(METERED, "data.gpu_seconds", lists.usage)[theirs]
+        good[lists.metered[facts.numbers(METERED, "data.attempt", lists.usage) != 1]] = False
+    paid = metered[nodes.life]
+    good[nodes.life[paid & ~fits_many(nodes.price, seconds)]] = False
+    return good, nodes._replace(seconds=seconds, paid=paid.astype(np.int64))
 
 
-def _agree(groups: _Groups, nodes: Nodes, names: Numbering) -> tuple[Mask, Nodes]:
+def _agree(groups: _Groups, lists: _Lists, nodes: Nodes) -> tuple[Mask, Nodes]:
     """Tell which jobs' nodes all agree and are enough, where there is a verdict; say who is paid. As `Lane._quorum`."""
-    good = np.ones(len(groups.starts), dtype=np.bool_)
-    agreed = np.flatnonzero(groups.endings() == AGREED)
-    if not len(agreed):
+    good, shared = np.ones(len(groups.starts), dtype=np.bool_), groups.endings() == AGREED
+    if not len(lists.agreed):
         return good, nodes
-    agreeing = groups.facts.take(AGREED, groups.last()[agreed]).items("data.agreeing")
-    life = agreed[agreeing.parents]
-    named = np.array([names[name] for name in agreeing.bytes("item")], dtype=np.int64)
-    shared = groups.endings() == AGREED
-    good &= ~shared | (np.bincount(life, minlength=len(good)) == groups.metered())
-    theirs, mine = np.flatnonzero(good[life]), np.flatnonzero((good & shared)[nodes.life])
-    theirs = theirs[np.lexsort((named[theirs], life[theirs]))]
-    mine = mine[np.lexsort((nodes.node[mine], nodes.life[mine]))]
-    good[nodes.life[mine[nodes.node[mine] != named[theirs]]]] = False
-    mine = np.sort(mine)
-    paid = nodes.paid.copy()
-    paid[mine] = paid_many(nodes.life[mine], nodes.operator[mine])
-    good[agreed] &= np.isin(agreed, nodes.life[mine[paid[mine] > 0]])
+    _, _, others = _side_by_side(lists, shared, lists.agreed, lists.agreeing)
+    mine, paid = np.flatnonzero(shared[nodes.life]), nodes.paid.copy()
+    paid[mine] = paid_many(nodes.life[mine], nodes.operators[mine])
+    good[shared] = np.bincount(nodes.life[mine[paid[mine] > 0]], minlength=len(good))[shared] > 0
+    good[others] = False
     return good, nodes._replace(paid=paid)
 
 
-def _price(groups: _Groups, nodes: Nodes) -> Nodes:
+def _side_by_side(lists: _Lists, jobs: Mask, of: Integers, names: Integers) -> tuple[Integers, Integers, Integers]:
+    """Put names that were said `of` some jobs beside the nodes of these, of which there are as many.
+
+    Returns the rows of the nodes, the rows of the names, and the jobs in which they differ.
+    """
+    nodes, others = lists.quoted * lists.names + lists.nodes, of * lists.names + names
+    mine, theirs = np.flatnonzero(jobs[lists.quoted]), np.argsort(others)
+    mine = mine[np.argsort(nodes[mine])]
+    return mine, theirs, of[theirs[nodes[mine] != others[theirs]]]
+
+
+def _price(nodes: Nodes) -> Nodes:
     """Price the nodes that are paid. As `settlement.release.price_lines`."""
     gross, seconds = nodes.gross.copy(), nodes.seconds.copy()
     paid = np.flatnonzero(nodes.paid)
@@ -330,16 +320,3 @@ def _price(groups: _Groups, nodes: Nodes) -> Nodes:
         seconds[paid] = bound_many(seconds[paid], starts)
         gross[paid] = price_many(nodes.price[paid], seconds[paid], nodes.hold[paid])
     return nodes._replace(gross=gross, seconds=seconds)
-
-
-def _doubled(groups: Integers, members: Integers) -> Integers:
-    """Return the groups in which a member stands twice."""
-    order = np.lexsort((members, groups))
-    groups, members = groups[order], members[order]
-    again = (groups[1:] == groups[:-1]) & (members[1:] == members[:-1])
-    return np.asarray(groups[1:][again])
-
-
-def ranges(starts: Integers, counts: Integers) -> Integers:
-    """Return start, start + 1 … of each range, so many of each."""
-    return np.asarray(np.arange(counts.sum()) + np.repeat(starts - np.cumsum(counts) + counts, counts))

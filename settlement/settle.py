@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from events.codec import decode
-from events.columns import Batch, read_columns
+from events.columns import Batch
 from events.decisions import JobSettled
 from events.event import Decision, Event, Fact
 from events.facts import GenesisDeclared, RecordRefused
@@ -28,6 +28,7 @@ from events.record import Record
 from events.refusal import Reason, Refusal
 from events.stakes import SlashReversed, SlashUpheld
 from settlement.cuts import effective_time
+from settlement.follower import Follower, read_heard
 from settlement.heads import Heads
 from settlement.hub import HEARD, Hub
 from settlement.intake import Duplicate, Intake, Known, Run, Verdict
@@ -35,18 +36,17 @@ from settlement.keys import KeyIndex, KeySet
 from settlement.lane import Lane
 from settlement.lane_run import LaneRuns, accept_run
 from settlement.output import Decided, Output
+from settlement.portion import Portion, read_portions
 from settlement.routing import route, stand_in
 from settlement.snapshot import WHILE_RUNNING, Mark, Snapshots, State
 from settlement.timekeeper import BEFORE_TIME
 
 __all__ = ["BATCHES_PER_COMMIT", "BATCH_DECISIONS", "HubSettler", "LaneSettler", "Settlement", "Standing"]
 
-# While catching up a settler lets the others follow after so many decisions, about 1 MB.
-BATCH_DECISIONS = 2_000
+# While catching up a settler takes so many facts at once, and lets the others follow after so many decisions.
+BATCH_DECISIONS = 8_000
 # And what all of them have decided is made durable after so many batches.
-BATCHES_PER_COMMIT = 8
-# So many decisions are decoded one by one in less time than columns of them take.
-_FEW = 4
+BATCHES_PER_COMMIT = 2
 # `type` is the last member of a canonical line.
 _VERDICTS = (b'"type":"SlashUpheld"}', b'"type":"SlashReversed"}')
 _decoder = msgspec.json.Decoder[Decision](SlashUpheld | SlashReversed)
@@ -63,7 +63,7 @@ class _Settler:
     """What both kinds share: they read a partition of facts, pause, pass time, and say how far they are."""
 
     # What it is at a pause, beside what it reads and writes.
-    _STATE: tuple[str, ...] = ("_position", "_taken", "_intake", "_passed", "_target")
+    _STATE: tuple[str, ...] = ("_position", "_taken", "_until", "_intake", "_passed", "_target")
 
     def __init__(
         self, facts: Log, lanes: int, output: Output, followed: Sequence[Log], cache: Path | None, state: State | None
@@ -74,9 +74,11 @@ class _Settler:
         self.batch = BATCH_DECISIONS
         self.on_record: Callable[[int], None] | None = None
         self._facts = facts
-        self._followers = [_Follower(log) for log in followed]
-        # The record that is read next, and how many of its lines were taken before the settler paused in it.
+        self._followers = [Follower(log) for log in followed]
+        # Where the portion begins that is read next; and how many of its lines were taken before the settler paused in
+        # it, and where it ends, if it did.
         self._position = self._taken = 0
+        self._until: int | None = None
         self._passed = BEFORE_TIME
         # The network time of the partition while the settler may not pass it yet.
         self._target: int | None = None
@@ -128,7 +130,7 @@ class _Settler:
     def _decide(self, position: int, verdict: Verdict) -> None:
         raise NotImplementedError
 
-    def _decide_many(self, record: Record, run: Run) -> None:
+    def _decide_many(self, portion: Portion, run: Run) -> None:
         raise NotImplementedError
 
     def _pass(self, target: int) -> Iterator[None]:
@@ -142,34 +144,40 @@ class _Settler:
         return (self._position, self.standing()) != before
 
     def _settle(self) -> Iterator[None]:
-        """Settle each record of facts; pause at the end of what is there, and go on behind it."""
+        """Settle each portion of facts; pause at the end of what is there, and go on behind it."""
         while True:
-            for record in self._facts.read(self._position):
-                yield from self._take(record)
-                self._position, self._taken = record.end, 0
+            for portion in read_portions(self._facts, self._position, self._until, self.batch):
+                self._until = portion.end
+                yield from self._take(portion)
+                self._position, self._taken, self._until = portion.end, 0, None
                 if self.on_record is not None:
-                    self.on_record(record.header.count)
+                    for record in portion.records:
+                        self.on_record(record.header.count)
                 if self.output.pending() >= self.batch:
                     # So that others follow closely, and need not go back for what is no longer at hand.
                     yield
             yield
 
-    def _take(self, record: Record) -> Iterator[None]:
-        if not self._taken:
-            self.output.rest_on(self._facts.name, record)
+    def _take(self, portion: Portion) -> Iterator[None]:
         yield from self._pass_target()
-        heads = Heads.of(record.batch, record.header.count, lambda line: decode(record.line(line)))
-        heads.plain &= self._belong(record.batch, record.header.count)
+        heads = Heads.of(portion.batch, portion.count, lambda line: decode(portion.line(line)))
+        heads.plain &= self._belong(portion.batch, portion.count)
         known: Known = {}
         for part in self._intake.runs(heads, known, self._taken):
             if isinstance(part, Run):
-                positions = np.arange(part.start, part.end, dtype=np.int64) + record.sequence + 1
-                self._intake.take_in_many(heads, part.start, part.end, positions)
-                self._decide_many(record, part)
+                self._rest_on(portion, part.start, part.end)
+                self._intake.take_in_many(heads, part.start, part.end, portion.positions(part.start, part.end))
+                self._decide_many(portion, part)
             else:
-                event = heads.others.get(part) or decode(record.line(part))
+                self._rest_on(portion, part, part + 1)
+                event = heads.others.get(part) or decode(portion.line(part))
                 self._taken = part + 1
-                yield from self._take_one(record.sequence + 1 + part, event, known)
+                yield from self._take_one(portion.position(part), event, known)
+
+    def _rest_on(self, portion: Portion, start: int, end: int) -> None:
+        """Let what is decided rest on the records that begin among these lines."""
+        for record in portion.beginning(start, end):
+            self.output.rest_on(self._facts.name, record)
 
     def _take_one(self, position: int, event: Event | Refusal, known: Known) -> Iterator[None]:
         time = self._intake.time
@@ -271,9 +279,9 @@ class LaneSettler(_Settler):
         elif self._lane is not None:
             self.output.put(self._lane.take(verdict, self._intake.time.network_time))
 
-    def _decide_many(self, record: Record, run: Run) -> None:
+    def _decide_many(self, portion: Portion, run: Run) -> None:
         assert self._runs is not None
-        for decided in self._runs.take(record.batch, run, self._intake.time.network_time):
+        for decided in self._runs.take(portion.batch, run, self._intake.time.network_time):
             self.output.put(decided)
 
     def _next_stop(self, limit: int) -> int | None:
@@ -321,14 +329,14 @@ class HubSettler(_Settler):
         self._reach(time - 1)
         return self._passed > before
 
-    def _hear(self, hub: Hub, follower: "_Follower", end: int) -> None:
+    def _hear(self, hub: Hub, follower: Follower, end: int) -> None:
         for record in follower.read(end):
             self.output.rest_on(follower.name, record)
-            columns, rest = _read_decisions(record)
-            if JobSettled in columns:
-                hub.take_settled(columns[JobSettled], _network_time(record))
-            heard = [columns[kind].rows for kind in HEARD if kind in columns]
-            for line in np.sort(np.concatenate((rest, *heard))).tolist():
+            lines, batch = read_heard(record, (JobSettled, *HEARD))
+            if JobSettled in batch.columns:
+                hub.take_settled(batch.columns[JobSettled], _network_time(record))
+            heard = [batch.columns[kind].rows for kind in HEARD if kind in batch.columns]
+            for line in lines[np.sort(np.concatenate((batch.rest, *heard)))].tolist():
                 decision = decode(record.line(line))
                 if isinstance(decision, Decision) and type(decision) in {JobSettled, *HEARD}:
                     effective = effective_time(parse_instant(decision.occurred_at), _network_time(record))
@@ -345,8 +353,9 @@ class HubSettler(_Settler):
         elif self._hub is not None and not isinstance(verdict.fact, RecordRefused):
             self._hub.take_fact(verdict, effective_time(verdict.occurred_at, self._intake.time.network_time))
 
-    def _decide_many(self, record: Record, run: Run) -> None:
-        for position, accepted in enumerate(accept_run(record.batch, run), record.sequence + 1 + run.start):
+    def _decide_many(self, portion: Portion, run: Run) -> None:
+        positions = portion.positions(run.start, run.end).tolist()
+        for position, accepted in zip(positions, accept_run(portion.batch, run), strict=True):
             self._decide(position, accepted)
 
     def _open_books(self, genesis: GenesisDeclared) -> None:
@@ -437,37 +446,6 @@ class Settlement:
 
     def _appended(self) -> int:
         return sum(settler.output.appended for settler in self._settlers)
-
-
-class _Follower:
-    """Reads another settler's log, as far as that settler stands behind it."""
-
-    def __init__(self, log: Log) -> None:
-        self.name = log.name
-        self._log = log
-        self.position = 0
-        self._records: Iterator[Record] = iter(())
-        self._ahead: Record | None = None
-
-    def read(self, end: int) -> Iterator[Record]:
-        """Yield what is new up to a position."""
-        while self.position < end:
-            record = self._ahead or next(self._records, None)
-            if record is None:
-                self._records = self._log.read(self.position)
-                record = next(self._records, None)
-            if record is None or record.end > end:
-                self._ahead = record
-                return
-            self._ahead, self.position = None, record.end
-            yield record
-
-
-def _read_decisions(record: Record) -> Batch:
-    """Return a record's columns, which are not kept with it: it stays at hand; of few lines, all as the rest."""
-    if record.header.count <= _FEW:
-        return Batch({}, np.arange(record.header.count))
-    return read_columns(record.data, *record.spans)
 
 
 def _network_time(record: Record) -> int:

@@ -177,20 +177,20 @@ class WholeJobs:
 
     def _covered(self, places: Integers, holds: Integers, apart: list[tuple[int, int]]) -> Mask:
         """Tell which rows belong to consumers whose money covers all their rows; `places`: each row's consumer."""
-        names = self._consumers[0]
-        needed = add_up(places, holds, len(names))
+        own, places = np.unique(places, return_inverse=True)
+        needed = add_up(places, holds, len(own))
         for row, hold in apart:
             needed[places[row]] += hold
-        available = self._state.available
-        short = [n for n, amount in enumerate(needed) if amount and available.get(names[n], 0) < amount]
-        covered = np.ones(len(names), dtype=np.bool_)
-        covered[short] = False
-        return covered[places]
+        available, names = self._state.available, self._consumers[0]
+        pairs = zip(own.tolist(), needed, strict=True)
+        short = [bool(amount) and available.get(names[number], 0) < amount for number, amount in pairs]
+        return ~np.array(short, dtype=np.bool_)[places]
 
     def _spend(self, places: Integers, gross: Integers) -> None:
         """Take what jobs cost: what they held beyond that is back at once."""
+        own, places = np.unique(places, return_inverse=True)
         available, names = self._state.available, self._consumers[0]
-        for number, amount in enumerate(add_up(places, gross, len(names))):
+        for number, amount in zip(own.tolist(), add_up(places, gross, len(own)), strict=True):
             if amount:
                 available[names[number]] -= amount
 

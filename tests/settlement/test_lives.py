@@ -11,6 +11,7 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -86,7 +87,10 @@ class Lives:
         self.time = START + self.random.randrange(2 * DAY)
         self.nodes = 1 if self.random.random() < 0.5 else self.random.randint(1, 5)
         kinds = [self._single, self._single, self._fail, self._cancel, self._withdraw]
-        facts = self._shared() if self.nodes > 1 and self.random.random() < 0.7 else self.random.choice(kinds)()
+        if self.odd:
+            kinds.append(self._overreach)
+        shared = (self.nodes > 1 or self._is_odd()) and self.random.random() < 0.7
+        facts = self._shared() if shared else self.random.choice(kinds)()
         if self._is_odd():
             facts.insert(self.random.randint(0, len(facts)), self._stray())
         if self._is_odd():
@@ -151,7 +155,7 @@ class Lives:
         self.random.shuffle(agreeing := list(self.names))
         if self._is_odd():
             agreeing[0] = self.random.choice(("stranger", agreeing[-1]))
-        if self._is_odd():
+        if len(agreeing) > 1 and self._is_odd():
             agreeing = agreeing[1:]
         data = QuorumClaimedData(agreeing=tuple(agreeing), attempt=self._attempt(), consumer=self.consumer)
         return [*facts, self._say(QuorumClaimed, data)]
@@ -166,6 +170,16 @@ class Lives:
     def _withdraw(self) -> list[Said]:
         return [self.submit(), self._say(JobCancelled, JobCancelledData(consumer=self.consumer, reason="early"))]
 
+    def _overreach(self) -> list[Said]:
+        """Ask for what no column holds, and perhaps nobody has."""
+        price = self.random.choice((2**61, 10**30, 10**30, 10**30))
+        quotes = [
+            Quote(node=f"n{number}", operator="o", price=str(price >> number), minimum=str(self._is_odd() * price))
+            for number in range(self.nodes)
+        ]
+        cancelled = JobCancelledData(consumer=self.consumer, reason="changed")
+        return [self.submit(), self.dispatch(quotes), self._say(JobCancelled, cancelled)]
+
     def _stray(self) -> Said:
         """Say something that no regular life holds."""
         owner = self.random.choice(CONSUMERS)
@@ -176,13 +190,17 @@ class Lives:
         again = JobRedistributedData(attempt=1, consumer=self.consumer, reason="lost")
         return self.random.choice(
             [
-                (self.producer.deposit(self.time, owner, "OMNI", 10**9, f"d{self.count}"), False),
+                (self._deposit(owner), False),
                 self._say(UsageMetered, whole, self.random.choice((self.job, f"whole-{self.count}"))),
                 self._say(JobRedistributed, again),
                 self._usage("n0"),
                 self.submit(),
             ]
         )
+
+    def _deposit(self, owner: str) -> Fact:
+        amount = self.random.choice((10**9, 10**15))
+        return self.producer.deposit(self.time, owner, "OMNI", amount, f"d{self.count}")
 
 
 def new_lane(money: list[int], oldest_open: int) -> Lane:
@@ -248,7 +266,7 @@ def check(said: list[Said], money: list[int], closed_days: int, cuts: list[int])
     return taken, Counter(line.rpartition(b'"')[0].rpartition(b'"')[2].decode() for line in expected.splitlines())
 
 
-MONEY = st.lists(st.sampled_from([0, 10**6, 10**8, 10**11, 2**63, 10**40]), min_size=3, max_size=3)
+MONEY = st.lists(st.sampled_from([0, 10**6, 10**11, 2**63, 10**24, 10**40]), min_size=3, max_size=3)
 
 
 @given(st.integers(0, 2**32), st.integers(1, 40), MONEY, st.integers(0, 2), st.lists(st.integers(0, 500), max_size=3))
@@ -263,14 +281,54 @@ def test_the_worlds_are_neither_all_regular_nor_all_odd() -> None:
     """Lives are taken at once beside facts that are refused, or the test above would say little."""
     both = taken = 0
     decided: Counter[str] = Counter()
-    for seed in range(40):
-        mine, kinds = check(Lives(seed).facts(25), [10**40, 10**40, 10**11], 0, [seed * 7])
+    for seed in range(50):
+        mine, kinds = check(Lives(seed).facts(25), [10**24, 10**24, 10**11], 0, [seed * 7])
         taken += mine
         decided += kinds
         both += mine > 0 and kinds["DecisionRefused"] > 0
     assert both >= 12
-    assert taken >= 40 * 5
+    assert taken >= 50 * 4
     assert min(decided[kind] for kind in ("EscrowFunded", "JobSettled", "JobRefunded", "DecisionRefused")) >= 50
+
+
+@pytest.mark.parametrize(("money", "brought", "at_once"), [(10**20, 0, 30), (10**40, 0, 29), (10**30, 10**15, 29)])
+def test_who_asks_for_more_than_he_can_have_goes_with_the_others(money: int, brought: int, at_once: int) -> None:
+    """He is refused with the balance of his turn; where he may come to have it, all that is his goes one by one."""
+    lives = Lives(0)
+    lives.odd, lives.operators = 0.0, 8
+    said = []
+    for number in range(30):
+        lives.job, lives.consumer, lives.time, lives.nodes = f"j{number}", f"c-{1 + number % 2}", START, 1
+        said += lives._single()
+    lives.job, lives.consumer = "huge", "c-0"
+    huge = [lives.submit(), lives.dispatch([Quote(node="n", operator="o", price=str(10**30 * 3_600), minimum="0")])]
+    seconds = huge[0][0].data.gpu_seconds_max  # type: ignore[attr-defined]
+    huge.append(lives._say(JobCancelled, JobCancelledData(consumer="c-0", reason="changed")))
+    for place, fact in zip((10, 20, 30), huge, strict=True):
+        said.insert(place, fact)
+    if brought:
+        said.insert(15, (lives.producer.deposit(START, "c-0", "OMNI", brought, "d"), False))
+        money = seconds * 10**30 - brought
+
+    taken, decided = check(said, [money, 10**20, 10**20], 0, [])
+
+    # Of the others one is parted by the end of a run.
+    assert taken == at_once
+    assert decided["DecisionRefused"] == (at_once == 30)
+    assert decided["EscrowFunded"] == 30 + (at_once == 29)
+
+
+def test_what_one_node_metered_is_settled_before_any_verdict() -> None:
+    lives = Lives(0)
+    lives.odd = 0.0
+    said = []
+    for number in range(10):
+        lives.job, lives.consumer, lives.time, lives.nodes = f"one-{number}", "c-0", START, 1
+        said += lives._shared()
+
+    _, decided = check(said, [10**20] * 3, 0, [])
+
+    assert decided == {"EscrowFunded": 10, "JobSettled": 10, "DecisionRefused": 10}
 
 
 def test_what_may_never_be_granted_holds_up_nobody() -> None:

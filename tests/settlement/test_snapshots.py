@@ -110,12 +110,14 @@ def test_settlers_that_start_from_snapshots_are_settlers_that_never_stopped(
     assert restarted.verify().unsettled == 0
 
 
-@pytest.mark.parametrize(("seed", "lanes"), [(1, 1), (2, 3), (3, 8)])
-def test_from_a_snapshot_at_any_turn_the_logs_come_out_the_same(seed: int, lanes: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("seed", "lanes", "chunk"), [(1, 1, 200), (2, 3, 200), (3, 8, 200), (4, 1, 5), (5, 3, 5)])
+def test_from_a_snapshot_at_any_turn_the_logs_come_out_the_same(
+    seed: int, lanes: int, chunk: int, tmp_path: Path
+) -> None:
     """Between two turns settlers pause anywhere, within a record of facts too; what is behind may be lost or not."""
     random, world = Random(seed), build_network(seed, jobs=12, periods=4)
     desk, folder = Desk(world.parameters, lanes), tmp_path / "cache"
-    desk.ingest(world.facts(), chunk=200)
+    desk.ingest(world.facts(), chunk=chunk)
     settlement, taken = start(desk, folder), list[Path]()
     for settler in settlement._settlers:
         settler.batch = 20
