@@ -64,13 +64,26 @@ class Heads:
 
     def alone(self) -> npt.NDArray[np.bool_]:
         """Tell which lines are judged one by one whatever was seen before: no plain ones, and keys that stand twice."""
-        # Two keys that begin alike are judged alone too; it does no harm.
+        alone = ~self.plain
+        alone[self._alike()] = True
+        return alone
+
+    def repeats(self) -> dict[int, int]:
+        """Return, of each line whose key stands in a line before it, the first such line."""
+        firsts: dict[bytes, int] = {}
+        repeats = {}
+        for line in np.sort(self._alike()).tolist():
+            first = firsts.setdefault(self.keys[line].tobytes(), line)
+            if first != line:
+                repeats[line] = first
+        return repeats
+
+    def _alike(self) -> Integers:
+        """Return the lines whose keys begin alike; nearly always they are the same. Some may stand there twice."""
         beginnings = self.keys.view(np.uint64)[:, 0]
         order = np.argsort(beginnings)
         same = beginnings[order[1:]] == beginnings[order[:-1]]
-        alone = ~self.plain
-        alone[order[1:][same]] = alone[order[:-1][same]] = True
-        return alone
+        return np.concatenate((order[1:][same], order[:-1][same]))
 
     def _read(self, columns: Columns, numbering: Numbering) -> None:
         rows, count = columns.rows, len(columns)
