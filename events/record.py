@@ -17,7 +17,7 @@ import numpy as np
 from events.codec import encode_json
 from events.columns import Batch, Integers, count_lines, read_columns, split_lines
 from events.event import Count, Data, Digest, Instant, Key
-from events.hashing import Digests, hash_leaves
+from events.hashing import Digests, Spans, hash_leaves, join_texts
 from events.merkle import leaf_hash
 
 __all__ = [
@@ -137,45 +137,45 @@ class Bodies:
     def __init__(self, position: int) -> None:
         """Begin where the log's next record will."""
         self._position = position
-        self._parts: list[list[bytes]] = []
+        self._parts: list[list[Spans]] = []
         self._left = 0
+
+    def __len__(self) -> int:
+        """Count the records."""
+        return len(self._parts)
 
     def add(self, line: bytes) -> int:
         """Take a line without its end; return its position."""
-        size = len(line) + 1
-        if size > self._left:
-            self._begin()
-        self._put(line + b"\n", 1)
-        return self._position - 1
+        return int(self.add_many(line, np.array([0]), np.array([len(line)]))[0])
 
-    def add_many(self, data: bytes, ends: Integers) -> Integers:
-        """Take lines, given as their bytes and the places behind their line ends; return their positions."""
+    def add_many(self, data: bytes, starts: Integers, ends: Integers) -> Integers:
+        """Take lines `data[starts[i]:ends[i]]`, without their ends; return their positions."""
         positions = np.empty(len(ends), dtype=np.int64)
-        first = start = 0
+        # Where each will end among these, its LF included.
+        sums = np.cumsum(ends - starts + 1)
+        first = before = 0
         while first < len(ends):
-            last = int(np.searchsorted(ends, start + self._left, side="right"))
+            last = int(np.searchsorted(sums, before + self._left, side="right"))
             if last == first:
-                self._begin()
-                last = max(first + 1, int(np.searchsorted(ends, start + self._left, side="right")))
+                # Another record begins, whose header takes a position too.
+                self._parts.append([])
+                self._left = _BODY_BYTES_MAX
+                self._position += 1
+                last = max(first + 1, int(np.searchsorted(sums, before + self._left, side="right")))
             positions[first:last] = np.arange(self._position, self._position + last - first)
-            self._put(data[start : int(ends[last - 1])], last - first)
-            first, start = last, int(ends[last - 1])
+            self._parts[-1].append(Spans(data, starts[first:last], ends[first:last]))
+            self._left -= int(sums[last - 1]) - before
+            self._position += last - first
+            first, before = last, int(sums[last - 1])
         return positions
 
     def join(self) -> list[bytes]:
         """Return each record's body, in order."""
-        return [b"".join(parts) for parts in self._parts]
+        return [b"".join([join_texts(*part) for part in parts]) for parts in self._parts]
 
-    def _begin(self) -> None:
-        """Begin another record, whose header takes a position too."""
-        self._parts.append([])
-        self._left = _BODY_BYTES_MAX
-        self._position += 1
-
-    def _put(self, data: bytes, count: int) -> None:
-        self._parts[-1].append(data)
-        self._left -= len(data)
-        self._position += count
+    def hashes(self) -> list[Digests]:
+        """Return the leaf hashes of each record's lines, in order."""
+        return [np.concatenate([hash_leaves(*part) for part in parts]) for parts in self._parts]
 
 
 def part_lines(data: bytes) -> list[bytes]:
@@ -183,7 +183,7 @@ def part_lines(data: bytes) -> list[bytes]:
     if len(data) <= _BODY_BYTES_MAX:
         return [data]
     bodies = Bodies(0)
-    bodies.add_many(data, split_lines(data)[1] + 1)
+    bodies.add_many(data, *split_lines(data))
     return bodies.join()
 
 

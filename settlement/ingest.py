@@ -160,7 +160,7 @@ class _Entering:
         """Put what enters a partition before line `at` into its body; return that."""
         bodies, lines = self._bodies[name], self._lines_for(name, self._next[name])
         if len(lines):
-            self._positions[lines] = bodies.add_many(*self._read.body(lines))
+            self._positions[lines] = bodies.add_many(*self._read.spans(lines))
         self._next[name] = self.at
         return bodies
 
@@ -254,13 +254,13 @@ class _Batch:
 
     def append(self, now: Now) -> None:
         """Append to each partition what is for it."""
-        waiting = [(self._partitions.logs[name], bodies.join()) for name, bodies in self._bodies.items()]
-        waiting = [(log, bodies) for log, bodies in waiting if bodies]
-        for number, (log, bodies) in enumerate(waiting):
+        waiting = [name for name, bodies in self._bodies.items() if len(bodies)]
+        for number, name in enumerate(waiting):
             if number:
                 reach("ingest.1b-partition-appended")
-            for body in bodies:
-                log.append(body, now())
+            log, bodies = self._partitions.logs[name], self._bodies[name]
+            for body, hashes in zip(bodies.join(), bodies.hashes(), strict=True):
+                log.append(body, now(), hashes=hashes)
         if self._partitions.commit is not None:
             self._partitions.commit()
 

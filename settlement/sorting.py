@@ -17,7 +17,7 @@ from events.codec import canonicalise, decode
 from events.columns import Integers, read_columns
 from events.event import Event
 from events.facts import RecordRefused
-from events.hashing import join_texts
+from events.hashing import Spans
 from events.refusal import Reason, Refusal
 from settlement.heads import Heads
 from settlement.lines import LINE_BYTES_MAX, Chunk, Line
@@ -63,10 +63,9 @@ class Read:
             return self.heads.others[line], self._bytes[line]
         return _read(self._chunk[line])
 
-    def body(self, lines: Integers) -> tuple[bytes, Integers]:
-        """Return the events' bytes of some lines that are plain, each with its LF, and the places behind those."""
-        starts, ends = self._starts[lines], self._ends[lines]
-        return join_texts(self._chunk.data, starts, ends), np.cumsum(ends - starts + 1)
+    def spans(self, lines: Integers) -> Spans:
+        """Return where the events of some lines stand, all of them plain."""
+        return Spans(self._chunk.data, self._starts[lines], self._ends[lines])
 
     def _read_alone(self, line: int) -> Event | Refusal:
         event, self._bytes[line] = _read(self._chunk[line])
