@@ -10,6 +10,7 @@ is the index of the header's leaf in the log's tree and `root` the tree's root a
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import groupby
 
 import msgspec
 import numpy as np
@@ -146,7 +147,11 @@ class Bodies:
 
     def add(self, line: bytes) -> int:
         """Take a line without its end; return its position."""
-        return int(self.add_many(line, np.array([0]), np.array([len(line)]))[0])
+        size = len(line) + 1
+        if size > self._left:
+            self._begin()
+        self._put(Spans(line, np.zeros(1, dtype=np.int64), np.array([len(line)])), 1, size)
+        return self._position - 1
 
     def add_many(self, data: bytes, starts: Integers, ends: Integers) -> Integers:
         """Take lines `data[starts[i]:ends[i]]`, without their ends; return their positions."""
@@ -155,27 +160,44 @@ class Bodies:
         sums = np.cumsum(ends - starts + 1)
         first = before = 0
         while first < len(ends):
-            last = int(np.searchsorted(sums, before + self._left, side="right"))
+            last = int(sums.searchsorted(before + self._left, side="right"))
             if last == first:
-                # Another record begins, whose header takes a position too.
-                self._parts.append([])
-                self._left = _BODY_BYTES_MAX
-                self._position += 1
-                last = max(first + 1, int(np.searchsorted(sums, before + self._left, side="right")))
+                self._begin()
+                last = max(first + 1, int(sums.searchsorted(before + self._left, side="right")))
             positions[first:last] = np.arange(self._position, self._position + last - first)
-            self._parts[-1].append(Spans(data, starts[first:last], ends[first:last]))
-            self._left -= int(sums[last - 1]) - before
-            self._position += last - first
-            first, before = last, int(sums[last - 1])
+            behind = int(sums[last - 1])
+            self._put(Spans(data, starts[first:last], ends[first:last]), last - first, behind - before)
+            first, before = last, behind
         return positions
 
     def join(self) -> list[bytes]:
         """Return each record's body, in order."""
-        return [b"".join([join_texts(*part) for part in parts]) for parts in self._parts]
+        return [b"".join([join_texts(*part) for part in _merge(parts)]) for parts in self._parts]
 
     def hashes(self) -> list[Digests]:
         """Return the leaf hashes of each record's lines, in order."""
-        return [np.concatenate([hash_leaves(*part) for part in parts]) for parts in self._parts]
+        return [np.concatenate([hash_leaves(*part) for part in _merge(parts)]) for parts in self._parts]
+
+    def _begin(self) -> None:
+        """Begin another record, whose header takes a position too."""
+        self._parts.append([])
+        self._left = _BODY_BYTES_MAX
+        self._position += 1
+
+    def _put(self, part: Spans, count: int, size: int) -> None:
+        self._parts[-1].append(part)
+        self._left -= size
+        self._position += count
+
+
+def _merge(parts: list[Spans]) -> Iterator[Spans]:
+    """Make one part of those that stand side by side and are of the same data."""
+    for _, alike in groupby(parts, key=lambda part: id(part.data)):
+        same = list(alike)
+        starts, ends = (
+            np.concatenate(column) for column in zip(*((part.starts, part.ends) for part in same), strict=True)
+        )
+        yield Spans(same[0].data, starts, ends)
 
 
 def part_lines(data: bytes) -> list[bytes]:

@@ -143,49 +143,39 @@ def ingest_whole(chunks: Iterable[Sequence[Line]], source: str, partitions: Part
 
 
 class _Entering:
-    """What enters of a chunk unjudged: put into the bodies no sooner than something must stand behind it there.
+    """What enters a partition unjudged: put into its body no sooner than something must stand behind it there."""
 
-    `at`: the line that is judged now.
-    """
+    def __init__(self, read: Read, lines: Sorted, number: int, bodies: Bodies) -> None:
+        """Begin before a chunk's first line; `number`: the partition's."""
+        self._read, self._sorted, self._number, self._bodies = read, lines, number, bodies
+        self._positions = np.zeros(0, dtype=np.int64)
+        self.look()
 
-    def __init__(self, read: Read, lines: Sorted, numbers: dict[str, int], bodies: dict[str, Bodies]) -> None:
-        """Begin before the first line; partitions by name, with the numbers that `Read.places` has."""
-        self.at = 0
-        self._read, self._lines = read, lines
-        self._numbers, self._bodies = numbers, bodies
-        self._next = dict.fromkeys(bodies, 0)
-        self._positions = np.zeros(len(read), dtype=np.int64)
+    def look(self) -> None:
+        """See which lines enter: behind what was put there may be others than before."""
+        self._lines = np.flatnonzero(self._sorted.enters & (self._read.places == self._number))
+        self._spans = self._read.spans(self._lines)
 
-    def put(self, name: str) -> Bodies:
-        """Put what enters a partition before line `at` into its body; return that."""
-        bodies, lines = self._bodies[name], self._lines_for(name, self._next[name])
-        if len(lines):
-            self._positions[lines] = bodies.add_many(*self._read.spans(lines))
-        self._next[name] = self.at
-        return bodies
+    def put(self, line: int) -> Bodies:
+        """Put what enters before a line into the body; return that."""
+        data, starts, ends = self._spans
+        start, stop = len(self._positions), int(self._lines.searchsorted(line))
+        if start < stop:
+            positions = self._bodies.add_many(data, starts[start:stop], ends[start:stop])
+            self._positions = np.concatenate((self._positions, positions))
+        return self._bodies
 
-    def take(self, name: str, keys: KeyIndex) -> None:
-        """Put what is left of what enters a partition, and keep the keys of all that did: each stands there once."""
-        self.put(name)
-        lines = self._lines_for(name, 0)
-        if len(lines):
+    def seen(self, line: int) -> Seen:
+        """Return what is known of the key of a line that was put."""
+        position = self._positions[self._lines.searchsorted(line)]
+        return Seen(int(position), self._read.heads.contents[line].tobytes())
+
+    def take(self, keys: KeyIndex) -> None:
+        """Put what is left, and keep the keys of all that entered: each stands there once."""
+        self.put(len(self._read))
+        if len(self._lines):
             heads = self._read.heads
-            keys.add_many(heads.keys[lines], heads.contents[lines], self._positions[lines])
-
-    def known(self) -> tuple[str, Known] | None:
-        """Return in which partition a line stands that entered under the key of line `at`, and what it said."""
-        first = self._lines.entered_as(self.at)
-        if first is None:
-            return None
-        heads, place = self._read.heads, self._read.places[first]
-        name = next(name for name, number in self._numbers.items() if number == place)
-        self.put(name)
-        return name, {heads.keys[first].tobytes(): Seen(int(self._positions[first]), heads.contents[first].tobytes())}
-
-    def _lines_for(self, name: str, start: int) -> Integers:
-        """Return the lines from `start` on, before line `at`, that enter a partition."""
-        part = slice(start, self.at)
-        return start + np.flatnonzero(self._lines.enters[part] & (self._read.places[part] == self._numbers[name]))
+            keys.add_many(heads.keys[self._lines], heads.contents[self._lines], self._positions)
 
 
 class _Batch:
@@ -202,12 +192,13 @@ class _Batch:
         """Judge lines; keep what is accepted, and a record of each that is refused, for `append`."""
         read = Read(chunk, self._partitions.lanes)
         lines = self._sort(read)
-        entering = self._entering = _Entering(read, lines, self._partitions.numbers, self._bodies)
-        at = lines.next_alone(0)
-        while at is not None:
-            entering.at = at
-            if known := entering.known():
-                self._known[known[0]] |= known[1]
+        self._entering = {
+            name: _Entering(read, lines, number, self._bodies[name]) for name, number, _ in self._intakes()
+        }
+        self._at = -1
+        while (at := lines.next_alone(self._at + 1)) is not None:
+            self._at = at
+            self._learn(read, lines.entered_as(at))
             verdict = self._admit(*read.event(at))
             if isinstance(verdict, Duplicate):
                 self._duplicates += 1
@@ -215,14 +206,20 @@ class _Batch:
                 line = chunk[at]
                 self.refused.append(RefusedLine(line.number, verdict))
                 self._keep(_refusal_fact(line, source, verdict, now()))
-            else:
-                lines.look_ahead(at + 1)
-            at = lines.next_alone(at + 1)
-        entering.at = len(chunk)
+            elif lines.look_ahead(at + 1):
+                for entering in self._entering.values():
+                    entering.look()
         for name, _, intake in self._intakes():
-            entering.take(name, intake.keys)
+            self._entering[name].take(intake.keys)
         self._lines += len(chunk)
         self._duplicates += lines.count_again()
+
+    def _learn(self, read: Read, line: int | None) -> None:
+        """Learn what a line said that entered before the present one under the same key."""
+        if line is not None:
+            name = next(name for name, number, _ in self._intakes() if number == read.places[line])
+            self._entering[name].put(self._at)
+            self._known[name][read.heads.keys[line].tobytes()] = self._entering[name].seen(line)
 
     def _sort(self, read: Read) -> Sorted:
         """Find what was seen before; tell which lines enter, and which must be judged one by one."""
@@ -303,7 +300,7 @@ class _Batch:
         return self._partitions.intakes[name].judge(event, self._known[name].get(key))
 
     def _accept(self, name: str, fact: Fact, key: bytes, data: bytes) -> None:
-        position = self._entering.put(name).add(data)
+        position = self._entering[name].put(self._at).add(data)
         self._known[name][key] = self._partitions.intakes[name].take_in(fact, key, position)
 
     def _keep(self, kept: RecordRefused) -> None:

@@ -104,12 +104,16 @@ class Sorted:
         place = int(ahead.argmax()) if len(ahead) else 0
         return start + place if len(ahead) and ahead[place] else None
 
-    def look_ahead(self, start: int) -> None:
-        """Let those from `start` on enter that are barred no longer, since a mark or a genesis was taken in."""
+    def look_ahead(self, start: int) -> bool:
+        """Let those from `start` on enter that are barred no longer, since a mark or a genesis was taken in.
+
+        Tells whether there may be any.
+        """
         still = start + np.flatnonzero(self._are_barred[start:])
         if len(still):
             self._are_barred[still] = self._barred(still)
             self._sort()
+        return len(still) > 0
 
     def entered_as(self, line: int) -> int | None:
         """Return the line that entered before this one under the same key."""
