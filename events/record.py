@@ -170,13 +170,15 @@ class Bodies:
             first, before = last, behind
         return positions
 
-    def join(self) -> list[bytes]:
-        """Return each record's body, in order."""
-        return [b"".join([join_texts(*part) for part in _merge(parts)]) for parts in self._parts]
+    def join(self) -> Iterator[bytes]:
+        """Yield each record's body, in order."""
+        for parts in self._parts:
+            yield b"".join([join_texts(*part) for part in _merge(parts)])
 
-    def hashes(self) -> list[Digests]:
-        """Return the leaf hashes of each record's lines, in order."""
-        return [np.concatenate([hash_leaves(*part) for part in _merge(parts)]) for parts in self._parts]
+    def hashes(self) -> Iterator[Digests]:
+        """Yield the leaf hashes of each record's lines, in order."""
+        for parts in self._parts:
+            yield np.concatenate([hash_leaves(*part) for part in _merge(parts)])
 
     def _begin(self) -> None:
         """Begin another record, whose header takes a position too."""
@@ -206,7 +208,7 @@ def part_lines(data: bytes) -> list[bytes]:
         return [data]
     bodies = Bodies(0)
     bodies.add_many(data, *split_lines(data))
-    return bodies.join()
+    return list(bodies.join())
 
 
 def build_header(
