@@ -35,7 +35,7 @@ __all__ = [
 Digests = npt.NDArray[np.uint8]
 Integers = npt.NDArray[np.int64]
 _DIGITS_MAX = 20
-# So few rows are hashed here in less time than it takes to call C.
+# So few rows are hashed or joined here in less time than it takes to call C.
 FEW = 8
 _HEX_DIGITS = 64
 _CRC_STEP, _CRC_BYTES_MIN = 16, 1_024
@@ -94,9 +94,9 @@ def render_lines(parts: Sequence[Part], rows: int, *, plainly: bool = False) -> 
 
 def join_texts(data: bytes, starts: Integers, ends: Integers, *, plainly: bool = False) -> bytes:
     """Return the texts `data[starts[i]:ends[i]]`, LF behind each."""
-    native = None if plainly else load()
+    native = None if plainly or len(starts) < FEW else load()
     if native is None:
-        return b"".join(text + b"\n" for text in _texts(Spans(data, starts, ends), len(starts)))
+        return b"".join([text + b"\n" for text in _texts(Spans(data, starts, ends), len(starts))])
     if starts.strides != ends.strides:
         starts, ends = np.ascontiguousarray(starts), np.ascontiguousarray(ends)
     out = np.empty(int((ends - starts).sum()) + len(starts), dtype=np.uint8)

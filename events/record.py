@@ -10,6 +10,7 @@ is the index of the header's leaf in the log's tree and `root` the tree's root a
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import groupby
 
 import msgspec
 import numpy as np
@@ -17,7 +18,7 @@ import numpy as np
 from events.codec import encode_json
 from events.columns import Batch, Integers, count_lines, read_columns, split_lines
 from events.event import Count, Data, Digest, Instant, Key
-from events.hashing import Digests, hash_leaves
+from events.hashing import Digests, Spans, hash_leaves, join_texts
 from events.merkle import leaf_hash
 
 __all__ = [
@@ -137,34 +138,47 @@ class Bodies:
     def __init__(self, position: int) -> None:
         """Begin where the log's next record will."""
         self._position = position
-        self._parts: list[list[bytes]] = []
+        self._parts: list[list[Spans]] = []
         self._left = 0
+
+    def __len__(self) -> int:
+        """Count the records."""
+        return len(self._parts)
 
     def add(self, line: bytes) -> int:
         """Take a line without its end; return its position."""
         size = len(line) + 1
         if size > self._left:
             self._begin()
-        self._put(line + b"\n", 1)
+        self._put(Spans(line, np.zeros(1, dtype=np.int64), np.array([len(line)])), 1, size)
         return self._position - 1
 
-    def add_many(self, data: bytes, ends: Integers) -> Integers:
-        """Take lines, given as their bytes and the places behind their line ends; return their positions."""
+    def add_many(self, data: bytes, starts: Integers, ends: Integers) -> Integers:
+        """Take lines `data[starts[i]:ends[i]]`, without their ends; return their positions."""
         positions = np.empty(len(ends), dtype=np.int64)
-        first = start = 0
+        # Where each will end among these, its LF included.
+        sums = np.cumsum(ends - starts + 1)
+        first = before = 0
         while first < len(ends):
-            last = int(np.searchsorted(ends, start + self._left, side="right"))
+            last = int(sums.searchsorted(before + self._left, side="right"))
             if last == first:
                 self._begin()
-                last = max(first + 1, int(np.searchsorted(ends, start + self._left, side="right")))
+                last = max(first + 1, int(sums.searchsorted(before + self._left, side="right")))
             positions[first:last] = np.arange(self._position, self._position + last - first)
-            self._put(data[start : int(ends[last - 1])], last - first)
-            first, start = last, int(ends[last - 1])
+            behind = int(sums[last - 1])
+            self._put(Spans(data, starts[first:last], ends[first:last]), last - first, behind - before)
+            first, before = last, behind
         return positions
 
-    def join(self) -> list[bytes]:
-        """Return each record's body, in order."""
-        return [b"".join(parts) for parts in self._parts]
+    def join(self) -> Iterator[bytes]:
+        """Yield each record's body, in order."""
+        for parts in self._parts:
+            yield b"".join([join_texts(*part) for part in _merge(parts)])
+
+    def hashes(self) -> Iterator[Digests]:
+        """Yield the leaf hashes of each record's lines, in order."""
+        for parts in self._parts:
+            yield np.concatenate([hash_leaves(*part) for part in _merge(parts)])
 
     def _begin(self) -> None:
         """Begin another record, whose header takes a position too."""
@@ -172,10 +186,20 @@ class Bodies:
         self._left = _BODY_BYTES_MAX
         self._position += 1
 
-    def _put(self, data: bytes, count: int) -> None:
-        self._parts[-1].append(data)
-        self._left -= len(data)
+    def _put(self, part: Spans, count: int, size: int) -> None:
+        self._parts[-1].append(part)
+        self._left -= size
         self._position += count
+
+
+def _merge(parts: list[Spans]) -> Iterator[Spans]:
+    """Make one part of those that stand side by side and are of the same data."""
+    for _, alike in groupby(parts, key=lambda part: id(part.data)):
+        same = list(alike)
+        starts, ends = (
+            np.concatenate(column) for column in zip(*((part.starts, part.ends) for part in same), strict=True)
+        )
+        yield Spans(same[0].data, starts, ends)
 
 
 def part_lines(data: bytes) -> list[bytes]:
@@ -183,8 +207,8 @@ def part_lines(data: bytes) -> list[bytes]:
     if len(data) <= _BODY_BYTES_MAX:
         return [data]
     bodies = Bodies(0)
-    bodies.add_many(data, split_lines(data)[1] + 1)
-    return bodies.join()
+    bodies.add_many(data, *split_lines(data))
+    return list(bodies.join())
 
 
 def build_header(

@@ -64,19 +64,33 @@ class Heads:
 
     def alone(self) -> npt.NDArray[np.bool_]:
         """Tell which lines are judged one by one whatever was seen before: no plain ones, and keys that stand twice."""
-        # Two keys that begin alike are judged alone too; it does no harm.
+        alone = ~self.plain
+        alone[self._alike()] = True
+        return alone
+
+    def repeats(self) -> dict[int, int]:
+        """Return, of each line whose key stands in a line before it, the first such line."""
+        firsts: dict[bytes, int] = {}
+        repeats = {}
+        for line in np.sort(self._alike()).tolist():
+            first = firsts.setdefault(self.keys[line].tobytes(), line)
+            if first != line:
+                repeats[line] = first
+        return repeats
+
+    def _alike(self) -> Integers:
+        """Return the lines whose keys begin alike; nearly always they are the same. Some may stand there twice."""
         beginnings = self.keys.view(np.uint64)[:, 0]
         order = np.argsort(beginnings)
         same = beginnings[order[1:]] == beginnings[order[:-1]]
-        alone = ~self.plain
-        alone[order[1:][same]] = alone[order[:-1][same]] = True
-        return alone
+        return np.concatenate((order[1:][same], order[:-1][same]))
 
     def _read(self, columns: Columns, numbering: Numbering) -> None:
         rows, count = columns.rows, len(columns)
         source, key = columns.spans("source"), columns.spans("key")
         ids = columns.digests("id")
-        right = (hash_parts([source, b"|", key], count) == ids).all(axis=1)
+        hashes = hash_parts([source, b"|", key], count)
+        right = (hashes.view(np.uint64) == ids.view(np.uint64)).all(axis=1)
         kind = f"{columns.kind.__name__}|".encode()
         subject, data = columns.spans("subject"), columns.spans("data")
         # As intake's own `content_digest`, since the line is canonical.
@@ -90,8 +104,10 @@ class Heads:
 
 def _is_intake(source: Spans) -> npt.NDArray[np.bool_]:
     """Tell which sources are intake itself."""
-    intake: npt.NDArray[np.bool_] = source.ends - source.starts == len(INTAKE)
-    places = source.starts[intake][:, None] + np.arange(len(INTAKE))
-    letters = np.frombuffer(source.data, dtype=np.uint8)[places]
-    intake[intake] = (letters == np.frombuffer(INTAKE.encode(), dtype=np.uint8)).all(axis=1)
-    return intake
+    letters, intake = np.frombuffer(source.data, dtype=np.uint8), INTAKE.encode()
+    alike = np.flatnonzero(source.ends - source.starts == len(intake))
+    for place, letter in enumerate(intake):
+        alike = alike[letters[source.starts[alike] + place] == letter]
+    are = np.zeros(len(source.starts), dtype=np.bool_)
+    are[alike] = True
+    return are

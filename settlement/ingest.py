@@ -17,34 +17,29 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from events.cloudevents import Envelope, open_envelope, unwrap
-from events.codec import canonicalise, decode, encode
-from events.columns import Integers, read_columns
+from events.codec import decode, encode
+from events.columns import Integers
 from events.event import Event, Fact, fact_id
 from events.facts import RecordRefused, RecordRefusedData
-from events.hashing import join_texts
 from events.killpoints import reach
 from events.log import Log
 from events.record import Bodies, Record
 from events.refusal import Reason, Refusal
 from settlement.heads import Heads
-from settlement.intake import INTAKE, Accepted, Duplicate, Intake, Known, Run, Verdict, key_of, parts, seen_before
-from settlement.lines import LINE_BYTES_MAX, Chunk, Line
+from settlement.intake import INTAKE, Accepted, Duplicate, Intake, Known, Run, Verdict, key_of, seen_before
+from settlement.keys import KeyIndex, Seen
+from settlement.lines import Chunk, Line
 from settlement.remembered import open_intake, seal_intake
-from settlement.routing import HUB, HUB_PARTITION, partitions_of, place_many, route
+from settlement.routing import HUB, HUB_PARTITION, partitions_of, route
+from settlement.sorting import Bits, Read, Sorted
 
 __all__ = ["RAW_BYTES_MAX", "Partitions", "Receipt", "RefusedLine", "ingest", "ingest_whole"]
 
 # Of a refused line this much is kept; a longer one is told by its length and digest.
 RAW_BYTES_MAX = 49_152
-# The place of a line that is in no partition: judged alone, or a duplicate.
-NOWHERE = -2
 Now = Callable[[], str]
 Positions = tuple[tuple[str, int], ...]
-# By partition, of each run the lines that are for it, and their positions.
-Taken = dict[str, list[tuple[Integers, Integers]]]
 
 
 class RefusedLine(NamedTuple):
@@ -83,6 +78,8 @@ class Partitions:
         self.commit = commit
         self.logs = {log.name: log for log in logs}
         assert tuple(self.logs) == partitions_of(self.lanes)
+        # As `place_many` numbers them.
+        self.numbers = {name: HUB if name == HUB_PARTITION else number for number, name in enumerate(self.logs)}
         self.intakes = {name: open_intake(cache and cache / name, log) for name, log in self.logs.items()}
         for name, log in self.logs.items():
             _catch_up(self.intakes[name], log)
@@ -145,44 +142,44 @@ def ingest_whole(chunks: Iterable[Sequence[Line]], source: str, partitions: Part
     return batch.receipt()
 
 
-class _Read:
-    """A chunk's lines as columns: of each its head, where its event stands, and the number of its partition.
+class _Entering:
+    """What enters a partition unjudged: put into its body no sooner than something must stand behind it there."""
 
-    Lines that are not plain are read one by one, and belong nowhere yet.
-    """
+    def __init__(self, read: Read, lines: Sorted, number: int, bodies: Bodies) -> None:
+        """Begin before a chunk's first line; `number`: the partition's."""
+        self._read, self._sorted, self._number, self._bodies = read, lines, number, bodies
+        self._positions = np.zeros(0, dtype=np.int64)
+        self.look()
 
-    def __init__(self, chunk: Chunk, lanes: int) -> None:
-        count = len(chunk)
-        self._chunk = chunk
-        self._bytes: dict[int, bytes] = {}
-        batch = read_columns(chunk.data, chunk.starts, chunk.ends, wrapped=True)
-        self.heads = Heads.of(batch, count, self._read_alone)
-        self.places = np.full(count, NOWHERE, dtype=np.int64)
-        self._starts, self._ends = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
-        for columns in batch.columns.values():
-            rows = columns.rows
-            if self.heads.plain[rows].any():
-                self.places[rows] = place_many(columns, lanes)
-                self._starts[rows], self._ends[rows] = columns.span("")
+    def look(self) -> None:
+        """See which lines enter: behind what was put there may be others than before."""
+        self._lines = np.flatnonzero(self._sorted.enters & (self._read.places == self._number))
+        self._spans = self._read.spans(self._lines)
 
-    def event(self, line: int) -> tuple[Event | Refusal, bytes]:
-        """Return a line's event and its canonical bytes."""
-        if line in self._bytes:
-            return self.heads.others[line], self._bytes[line]
-        return _read(self._chunk[line])
+    def put(self, line: int) -> Bodies:
+        """Put what enters before a line into the body; return that."""
+        data, starts, ends = self._spans
+        start, stop = len(self._positions), int(self._lines.searchsorted(line))
+        if start < stop:
+            positions = self._bodies.add_many(data, starts[start:stop], ends[start:stop])
+            self._positions = np.concatenate((self._positions, positions))
+        return self._bodies
 
-    def body(self, lines: Integers) -> tuple[bytes, Integers]:
-        """Return the events' bytes of some lines that are plain, each with its LF, and the places behind those."""
-        starts, ends = self._starts[lines], self._ends[lines]
-        return join_texts(self._chunk.data, starts, ends), np.cumsum(ends - starts + 1)
+    def seen(self, line: int) -> Seen:
+        """Return what is known of the key of a line that was put."""
+        position = self._positions[self._lines.searchsorted(line)]
+        return Seen(int(position), self._read.heads.contents[line].tobytes())
 
-    def _read_alone(self, line: int) -> Event | Refusal:
-        event, self._bytes[line] = _read(self._chunk[line])
-        return event
+    def take(self, keys: KeyIndex) -> None:
+        """Put what is left, and keep the keys of all that entered: each stands there once."""
+        self.put(len(self._read))
+        if len(self._lines):
+            heads = self._read.heads
+            keys.add_many(heads.keys[self._lines], heads.contents[self._lines], self._positions)
 
 
 class _Batch:
-    """A batch: judged run by run and line by line, then appended."""
+    """A batch: judged chunk by chunk, then appended."""
 
     def __init__(self, partitions: Partitions) -> None:
         self.refused: list[RefusedLine] = []
@@ -193,78 +190,74 @@ class _Batch:
 
     def take(self, chunk: Chunk, source: str, now: Now) -> None:
         """Judge lines; keep what is accepted, and a record of each that is refused, for `append`."""
-        read = _Read(chunk, self._partitions.lanes)
-        self._lines += len(chunk)
-        alone = self._look_up(read)
-        taken: Taken = {name: [] for name in self._bodies}
-        for part in parts(alone, partial(self._reach, read)):
-            if isinstance(part, range):
-                self._take_run(read, part, taken)
-                continue
-            verdict = self._admit(*read.event(part))
+        read = Read(chunk, self._partitions.lanes)
+        lines = self._sort(read)
+        self._entering = {
+            name: _Entering(read, lines, number, self._bodies[name]) for name, number, _ in self._intakes()
+        }
+        self._at = -1
+        while (at := lines.next_alone(self._at + 1)) is not None:
+            self._at = at
+            self._learn(read, lines.entered_as(at))
+            verdict = self._admit(*read.event(at))
             if isinstance(verdict, Duplicate):
                 self._duplicates += 1
             elif isinstance(verdict, Refusal):
-                line = chunk[part]
+                line = chunk[at]
                 self.refused.append(RefusedLine(line.number, verdict))
                 self._keep(_refusal_fact(line, source, verdict, now()))
-        self._take_in(read.heads, taken)
+            elif lines.look_ahead(at + 1):
+                for entering in self._entering.values():
+                    entering.look()
+        for name, _, intake in self._intakes():
+            self._entering[name].take(intake.keys)
+        self._lines += len(chunk)
+        self._duplicates += lines.count_again()
 
-    def _look_up(self, read: _Read) -> npt.NDArray[np.bool_]:
-        """Find what was seen before; tell which lines must be judged one by one.
+    def _learn(self, read: Read, line: int | None) -> None:
+        """Learn what a line said that entered before the present one under the same key."""
+        if line is not None:
+            name = next(name for name, number, _ in self._intakes() if number == read.places[line])
+            self._entering[name].put(self._at)
+            self._known[name][read.heads.keys[line].tobytes()] = self._entering[name].seen(line)
 
-        What says the same again stays in its run, and belongs nowhere.
-        """
+    def _sort(self, read: Read) -> Sorted:
+        """Find what was seen before; tell which lines enter, and which must be judged one by one."""
         heads = read.heads
-        alone = heads.alone()
-        seen, again = np.zeros_like(alone), np.zeros_like(alone)
+        seen, said = np.zeros((2, len(read)), dtype=np.bool_)
+        found_in = {}
         for name, place, intake in self._intakes():
-            found = intake.keys.find_many(heads.keys)
-            self._known[name] = seen_before(heads, found)
+            found = found_in[name] = intake.keys.find_many(heads.keys)
             seen |= found.at >= 0
-            here = (found.at >= 0) & (read.places == place)
-            again[here] = (found.content[here] == heads.contents[here]).all(axis=1)
-        read.places[again] = NOWHERE
-        return alone | (seen & ~again)
+            here = heads.plain & (found.at >= 0) & (read.places == place)
+            said[here] = (found.content[here] == heads.contents[here]).all(axis=1)
+        self._known = {name: seen_before(heads, found, ~said) for name, found in found_in.items()}
+        return Sorted(read, seen, said, partial(self._are_barred, read))
 
-    def _reach(self, read: _Read, start: int, stop: int) -> int:
-        """Tell how far from a line on all is accepted."""
+    def _are_barred(self, read: Read, lines: Integers) -> Bits:
+        """Tell of which lines the stream is not registered in their partition, or not yet so far."""
+        barred = np.zeros(len(lines), dtype=np.bool_)
+        places = read.places[lines]
         for _, place, intake in self._intakes():
-            lines = start + np.flatnonzero(read.places[start:stop] == place)
-            reached = intake.reach(read.heads, lines) if len(lines) else 0
-            if reached < len(lines):
-                stop = int(lines[reached])
-        return stop
-
-    def _take_run(self, read: _Read, run: range, taken: Taken) -> None:
-        """Take what is accepted, each partition what is for it; count what was seen before."""
-        self._duplicates += int(np.count_nonzero(read.places[run.start : run.stop] == NOWHERE))
-        for name, place, _ in self._intakes():
-            lines = run.start + np.flatnonzero(read.places[run.start : run.stop] == place)
-            if len(lines):
-                taken[name].append((lines, self._bodies[name].add_many(*read.body(lines))))
-
-    def _take_in(self, heads: Heads, taken: Taken) -> None:
-        """Remember the keys of all runs of a chunk: none stands twice in it, so no run asks for another's."""
-        for name, parts_of in taken.items():
-            if parts_of:
-                lines, positions = (np.concatenate(column) for column in zip(*parts_of, strict=True))
-                self._partitions.intakes[name].keys.add_many(heads.keys[lines], heads.contents[lines], positions)
+            mine = np.flatnonzero(places == place)
+            if len(mine):
+                barred[mine] = intake.are_barred(read.heads, lines[mine])
+        return barred
 
     def _intakes(self) -> Iterator[tuple[str, int, Intake]]:
         """Yield each partition's name, its number as `place_many` gives it, and its intake."""
-        for number, (name, intake) in enumerate(self._partitions.intakes.items()):
-            yield name, HUB if name == HUB_PARTITION else number, intake
+        for name, intake in self._partitions.intakes.items():
+            yield name, self._partitions.numbers[name], intake
 
     def append(self, now: Now) -> None:
         """Append to each partition what is for it."""
-        waiting = [(self._partitions.logs[name], bodies.join()) for name, bodies in self._bodies.items()]
-        waiting = [(log, bodies) for log, bodies in waiting if bodies]
-        for number, (log, bodies) in enumerate(waiting):
+        waiting = [name for name, bodies in self._bodies.items() if len(bodies)]
+        for number, name in enumerate(waiting):
             if number:
                 reach("ingest.1b-partition-appended")
-            for body in bodies:
-                log.append(body, now())
+            log, bodies = self._partitions.logs[name], self._bodies[name]
+            for body, hashes in zip(bodies.join(), bodies.hashes(), strict=True):
+                log.append(body, now(), hashes=hashes)
         if self._partitions.commit is not None:
             self._partitions.commit()
 
@@ -307,7 +300,7 @@ class _Batch:
         return self._partitions.intakes[name].judge(event, self._known[name].get(key))
 
     def _accept(self, name: str, fact: Fact, key: bytes, data: bytes) -> None:
-        position = self._bodies[name].add(data)
+        position = self._entering[name].put(self._at).add(data)
         self._known[name][key] = self._partitions.intakes[name].take_in(fact, key, position)
 
     def _keep(self, kept: RecordRefused) -> None:
@@ -315,38 +308,6 @@ class _Batch:
         key = key_of(kept)
         self._known[HUB_PARTITION] |= self._partitions.intakes[HUB_PARTITION].keys.find([key])
         self._admit(kept, encode(kept))
-
-
-def _read(line: Line) -> tuple[Event | Refusal, bytes]:
-    """Cut the event out of its envelope; bring unsigned JSON into canonical form where it is not."""
-    if line.length > LINE_BYTES_MAX:
-        return Refusal(Reason.LINE_TOO_LONG, f"{line.length} bytes, at most {LINE_BYTES_MAX}"), b""
-    envelope = open_envelope(line.data)
-    if isinstance(envelope, Refusal):
-        return _name(line.data, envelope), b""
-    data = bytes(envelope.data)
-    event = decode(data)
-    if isinstance(event, Refusal):
-        canonical = canonicalise(data)
-        if isinstance(canonical, Refusal):
-            return canonical, b""
-        data = canonical
-        event = decode(data)
-    return _check(line.data, envelope, event), data
-
-
-def _check(line: bytes, envelope: Envelope, event: Event | Refusal) -> Event | Refusal:
-    if isinstance(event, Refusal):
-        return event
-    if isinstance(event, RecordRefused):
-        return Refusal(Reason.TYPE_NOT_REPORTABLE, "RecordRefused is written by intake alone")
-    return unwrap(line, envelope, event) or event
-
-
-def _name(data: bytes, refusal: Refusal) -> Refusal:
-    """Prefer the fault of the bytes themselves to that of the envelope."""
-    parsed = canonicalise(data)
-    return parsed if isinstance(parsed, Refusal) else refusal
 
 
 def _refusal_fact(line: Line, source: str, refusal: Refusal, now: str) -> RecordRefused:

@@ -91,26 +91,29 @@ class Intake:
         is parted as if they had just been: a key that stands twice in a batch is judged alone each time.
         """
         found = self.keys.find_many(heads.keys)
-        known.update(seen_before(heads, found))
-        reach = partial(self._reach_between, heads)
-        for part in parts(heads.alone() | (found.at >= 0), reach, start):
+        seen = found.at >= 0
+        known.update(seen_before(heads, found, seen))
+        for part in _parts(heads.alone() | seen, partial(self._reach, heads), start):
             yield part if isinstance(part, int) else Run(part.start, part.stop, self._late(heads, part))
 
     def take_in_many(self, heads: Heads, start: int, end: int, positions: Integers) -> None:
         """Take in a run, each fact at its position."""
         self.keys.add_many(heads.keys[start:end], heads.contents[start:end], positions)
 
-    def reach(self, heads: Heads, lines: Integers) -> int:
-        """Count how many of some lines, from the first on, have a registered stream and are not too far ahead."""
+    def are_barred(self, heads: Heads, lines: Integers | slice) -> npt.NDArray[np.bool_]:
+        """Tell of which lines the stream is not registered, or they are too far ahead; of all before the genesis."""
+        occurred_at = heads.occurred_at[lines]
         if self.parameters is None:
-            return 0
+            return np.ones(len(occurred_at), dtype=np.bool_)
         marks, horizon = self.time.marks, self.parameters.epoch.horizon_seconds * MICROSECONDS
         latest = np.array([marks[name] + horizon if name in marks else BEFORE_TIME for name in heads.names])
-        beyond = heads.occurred_at[lines] > latest[heads.streams[lines]]
-        return int(beyond.argmax()) if beyond.any() else len(lines)
+        barred: npt.NDArray[np.bool_] = occurred_at > latest[heads.streams[lines]]
+        return barred
 
-    def _reach_between(self, heads: Heads, start: int, stop: int) -> int:
-        return start + self.reach(heads, np.arange(start, stop))
+    def _reach(self, heads: Heads, start: int, stop: int) -> int:
+        """Tell how far from a line on none is barred."""
+        barred = self.are_barred(heads, slice(start, stop))
+        return start + int(barred.argmax()) if barred.any() else stop
 
     def _late(self, heads: Heads, run: range) -> npt.NDArray[np.bool_]:
         marks = np.array([self.time.marks.get(name, BEFORE_TIME) for name in heads.names])
@@ -191,7 +194,7 @@ class Intake:
         return seen
 
 
-def parts(alone: npt.NDArray[np.bool_], reach: Callable[[int, int], int], start: int = 0) -> Iterator[range | int]:
+def _parts(alone: npt.NDArray[np.bool_], reach: Callable[[int, int], int], start: int = 0) -> Iterator[range | int]:
     """Part lines from `start` on into runs, none of them alone, and lines that are judged one by one.
 
     `reach` tells how far a run goes from a line on, given where it must end; it is asked when the run begins.
@@ -211,11 +214,11 @@ def parts(alone: npt.NDArray[np.bool_], reach: Callable[[int, int], int], start:
         at = stop + 1
 
 
-def seen_before(heads: Heads, found: Found) -> Known:
-    """Return what was found of a batch's keys."""
+def seen_before(heads: Heads, found: Found, wanted: npt.NDArray[np.bool_]) -> Known:
+    """Return what was found of the keys of those lines of a batch that are wanted."""
     return {
         heads.keys[line].tobytes(): Seen(int(found.at[line]), found.content[line].tobytes())
-        for line in np.flatnonzero(found.at >= 0).tolist()
+        for line in np.flatnonzero(wanted & (found.at >= 0)).tolist()
     }
 
 

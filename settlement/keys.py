@@ -234,10 +234,11 @@ class KeyIndex:
 
     def find(self, keys: Iterable[bytes]) -> dict[bytes, Seen]:
         """Return those of the keys that were seen before."""
-        wanted = list(keys)
+        asked = list(keys)
         self._sort_waiting()
-        found = {key: self._recent[key] for key in wanted if key in self._recent}
-        if wanted and len(self._runs):
+        found = {key: self._recent[key] for key in asked if key in self._recent}
+        wanted = [key for key in asked if key not in found and self._runs.passes_one(key)]
+        if wanted:
             at, content = self._find_in_runs(_digests(wanted))
             for place in np.flatnonzero(at >= 0).tolist():
                 found[wanted[place]] = Seen(int(at[place]), content[place].tobytes())

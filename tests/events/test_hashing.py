@@ -103,7 +103,7 @@ def test_without_parts_each_row_is_empty(rows: int) -> None:
 
 
 @PLAINLY
-@given(rows=st.lists(st.tuples(st.binary(max_size=140), st.binary(max_size=70)), max_size=8), fixed=st.binary())
+@given(rows=st.lists(st.tuples(st.binary(max_size=140), st.binary(max_size=70)), max_size=24), fixed=st.binary())
 def test_hashes_are_those_of_the_joined_parts(plainly: bool, rows: list[tuple[bytes, bytes]], fixed: bytes) -> None:
     parts: list[bytes | Spans] = [
         spans_of([first for first, _ in rows]),
@@ -114,6 +114,19 @@ def test_hashes_are_those_of_the_joined_parts(plainly: bool, rows: list[tuple[by
     digests = hash_parts(parts, len(rows), plainly=plainly)
 
     assert rows_of(digests) == [sha256(first + fixed + second).digest() for first, second in rows]
+
+
+@PLAINLY
+def test_messages_of_every_length_are_hashed_beside_others(plainly: bool) -> None:
+    # Around a block with its padding, and around the longest message that is put together.
+    sizes = [0, 1, 7, 8, 9, 31, 32, 33, 54, 55, 56, 63, 64, 65, 118, 119, 120, *range(4_020, 4_030), 9_000]
+    rows = [(bytes([size % 251]) * size, b"%d" % size) for size in sizes + sizes[::-1]]
+
+    digests = hash_parts(
+        [spans_of([row[0] for row in rows]), b"|", spans_of([row[1] for row in rows])], len(rows), plainly=plainly
+    )
+
+    assert rows_of(digests) == [sha256(b"|".join(row)).digest() for row in rows]
 
 
 ROWS = st.lists(
@@ -157,7 +170,7 @@ def test_numbers_and_digests_may_be_views(plainly: bool) -> None:
 
 
 @PLAINLY
-@given(texts=st.lists(st.text("ab", max_size=9).map(str.encode), max_size=9))
+@given(texts=st.lists(st.text("ab", max_size=9).map(str.encode), max_size=20))
 def test_texts_are_joined_from_where_they_stand(plainly: bool, texts: list[bytes]) -> None:
     data, starts, ends = spans_of(texts)
     cells = np.column_stack((starts, ends))

@@ -140,8 +140,8 @@ lengths = st.lists(
 def bodies_of(lines: list[bytes]) -> list[bytes]:
     bodies = Bodies(0)
     data = b"".join(line + b"\n" for line in lines)
-    bodies.add_many(data, split_lines(data)[1] + 1)
-    return bodies.join()
+    bodies.add_many(data, *split_lines(data))
+    return list(bodies.join())
 
 
 @settings(max_examples=40)
@@ -180,12 +180,14 @@ def test_the_position_foretold_is_the_position_in_the_log(
     # One by one and many at once.
     foretold = [(bodies.add(line), line) for line in lines[: len(lines) // 2]]
     data = b"".join(line + b"\n" for line in lines[len(lines) // 2 :])
-    positions = bodies.add_many(data, split_lines(data)[1] + 1).tolist()
+    positions = bodies.add_many(data, *split_lines(data)).tolist()
     foretold += zip(positions, lines[len(lines) // 2 :], strict=True)
     start = log.end()
-    for body in bodies.join():
-        log.append(body, NOON)
+    for body, hashes in zip(bodies.join(), bodies.hashes(), strict=True):
+        assert hashes.tobytes() == b"".join(map(leaf_hash, body.split(b"\n")[:-1]))
+        log.append(body, NOON, hashes=hashes)
 
+    assert len(bodies) == len(list(bodies.join()))
     assert [pair for record in log.read(start) for pair in record.events()] == foretold
     log.close()
 
