@@ -31,6 +31,7 @@ __all__ = [
     "bonded",
     "consumer",
     "escrow",
+    "head_of",
     "kind_of",
     "payable",
     "payable_supplier",
@@ -160,6 +161,13 @@ def bond(case: str) -> str:
 def withheld(case: str) -> str:
     """Name the account of validators' shares that wait for a case."""
     return f"validator_pool:withheld:{case}"
+
+
+def head_of(account: str) -> str:
+    """Return what the names of all accounts of a kind begin with. Raises: KeyError for a head not in the chart."""
+    first, _, rest = account.partition(":")
+    head = first if first in _CHART else f"{first}:{rest.partition(':')[0]}"
+    return f"{head}:" if _CHART[head].ids else head
 
 
 @lru_cache(maxsize=65_536)

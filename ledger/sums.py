@@ -6,7 +6,7 @@ Limbs are of 64 bits where those hold them, and Python's whole numbers where the
 turnover does. Accounts are small numbers, in the order in which they appeared.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,19 +63,26 @@ class Limbs(NamedTuple):
 
     def ints(self) -> list[int]:
         """Return the numbers as Python's."""
-        low, high = _carry(self.low, self.high)
-        numbers: list[int] = ((high % _HIGH_MAX << _LIMB) + low).tolist()
-        large = np.flatnonzero(high >= _HIGH_MAX)
-        for place, above, below in zip(large.tolist(), high[large].tolist(), low[large].tolist(), strict=True):
-            numbers[place] = (above << _LIMB) + below
+        numbers, large = self._split()
+        for place, number in large:
+            numbers[place] = number
         return numbers
 
     def texts(self) -> list[int | str]:
         """Return the numbers, those of 2^63 and more as their digits: a database binds no larger ones."""
-        numbers: list[int | str] = list(self.ints())
-        for place in np.flatnonzero(_carry(*self).high >= _HIGH_MAX).tolist():
-            numbers[place] = str(numbers[place])
+        small, large = self._split()
+        numbers: list[int | str] = [*small]
+        for place, number in large:
+            numbers[place] = str(number)
         return numbers
+
+    def _split(self) -> tuple[list[int], Iterable[tuple[int, int]]]:
+        """Return the numbers as Python's, but for those of 2^63 and more, and those with their places."""
+        low, high = _carry(*self)
+        large = np.flatnonzero(high >= _HIGH_MAX)
+        small: list[int] = ((high % _HIGH_MAX << _LIMB) + low).tolist()
+        halves = zip(high[large].tolist(), low[large].tolist(), strict=True)
+        return small, zip(large.tolist(), ((above << _LIMB) + below for above, below in halves), strict=True)
 
 
 def limbs_of(amounts: Integers | Sequence[int]) -> Limbs:
@@ -116,7 +123,7 @@ class LimbSums:
         large = np.flatnonzero(amounts.high >= _HIGH_MAX)
         if len(large):
             for number, amount in zip(numbers[large].tolist(), amounts.pick(large).ints(), strict=True):
-                self._large[number] = self._large.get(number, 0) + amount
+                self.set(number, self._total(number) + amount)
             others = np.flatnonzero(amounts.high < _HIGH_MAX)
             numbers, amounts = numbers[others], Limbs(*(limb.astype(np.int64) for limb in amounts.pick(others)))
         self._additions += len(numbers)
@@ -133,7 +140,7 @@ class LimbSums:
     def take(self, number: int) -> int:
         """Return one sum, and begin it again."""
         self._reserve(number + 1)
-        total = (int(self._high[number]) << _LIMB) + int(self._low[number]) + self._large.get(number, 0)
+        total = self._total(number)
         self.set(number, 0)
         return total
 
@@ -159,11 +166,13 @@ class LimbSums:
             return limbs_of([])
         self._reserve(int(numbers.max()) + 1)
         limbs = _carry(self._low[numbers], self._high[numbers])
-        if self._large:
+        if self._large and np.isin(numbers, list(self._large)).any():
             large = np.array([self._large.get(number, 0) for number in numbers.tolist()], dtype=object)
-            if large.any():
-                limbs = _carry(limbs.low.astype(object) + (large & _LOW), limbs.high.astype(object) + (large >> _LIMB))
+            limbs = _carry(limbs.low.astype(object) + (large & _LOW), limbs.high.astype(object) + (large >> _LIMB))
         return limbs
+
+    def _total(self, number: int) -> int:
+        return (int(self._high[number]) << _LIMB) + int(self._low[number]) + self._large.get(number, 0)
 
     def _make_room(self) -> None:
         self._low, self._high = _carry(self._low, self._high)

@@ -16,8 +16,9 @@ import numpy.typing as npt
 from events.columns import Columns, Integers
 from events.decisions import DepositCredited, EscrowFunded, JobRefunded, JobSettled, WithdrawalAccepted
 from events.event import Event
+from events.hashing import render_lines
 from ledger import accounts
-from ledger.accounts import Key
+from ledger.accounts import AccountKind, Key, head_of, kind_of
 from ledger.entry import Side
 
 __all__ = ["VECTOR_KINDS", "Names", "Postings", "post_columns", "sum_items"]
@@ -34,47 +35,63 @@ _ITEMS_MAX = 2**10
 # --- names ---
 
 
-class _Group(dict[bytes, int]):
-    """The numbers of the accounts of one head in one vault, by the bytes that follow the head."""
-
-    def __init__(self, name: Callable[[bytes], int]) -> None:
-        super().__init__()
-        self._name = name
-
-    def __missing__(self, tail: bytes) -> int:
-        number = self[tail] = self._name(tail)
-        return number
-
-
 class Names:
     """Accounts as small numbers, from 0 in the order in which they first appeared."""
 
     def __init__(self) -> None:
         """Begin with none."""
-        self.keys: list[Key] = []
-        self._numbers: dict[Key, int] = {}
-        self._groups: dict[tuple[str, str, str], _Group] = {}
+        # Side by side: a key for each would be one more object for the collector to follow.
+        self.assets: list[str] = []
+        self.accounts: list[str] = []
+        self.vaults: list[str] = []
+        self.kinds: list[AccountKind] = []
+        # By asset, vault and head; in each the numbers by what follows the head.
+        self._groups: dict[tuple[str, str, str], dict[str, int]] = {}
 
     def __len__(self) -> int:
         """Count the accounts."""
-        return len(self.keys)
+        return len(self.accounts)
+
+    def key(self, number: int) -> Key:
+        """Return the key of an account."""
+        return Key(self.assets[number], self.accounts[number], self.vaults[number])
+
+    def __iter__(self) -> Iterator[Key]:
+        """Yield the keys of all accounts, in order."""
+        return map(Key, self.assets, self.accounts, self.vaults)
 
     def number(self, key: Key) -> int:
-        """Return an account's number; a new one is the next."""
-        number = self._numbers.get(key)
-        if number is None:
-            number = self._numbers[key] = len(self.keys)
-            self.keys.append(key)
-        return number
+        """Return an account's number; a new one is the next. Raises: KeyError for a name that is not in the chart."""
+        head = head_of(key.account)
+        group, tail = self._group(key.asset, key.vault, head), key.account[len(head) :]
+        if tail not in group:
+            self._add(group, [tail], [key.account], key, kind_of(key.account))
+        return group[tail]
 
-    def numbers(self, asset: str, vault: str, head: str, tails: Iterable[bytes]) -> Integers:
-        """Return the numbers of the accounts `head` + tail."""
+    def numbers(self, asset: str, vault: str, head: str, tails: list[str]) -> Integers:
+        """Return the numbers of the accounts `head` + tail, of which the chart allows all."""
+        group = self._group(asset, vault, head)
+        try:
+            return np.fromiter(map(group.__getitem__, tails), np.int64, len(tails))
+        except KeyError:
+            new = [tail for tail in dict.fromkeys(tails) if tail not in group]
+            names = [head + tail for tail in new]
+            self._add(group, new, names, Key(asset, names[0], vault), kind_of(names[0]))
+        return np.fromiter(map(group.__getitem__, tails), np.int64, len(tails))
+
+    def _group(self, asset: str, vault: str, head: str) -> dict[str, int]:
         group = self._groups.get((asset, vault, head))
         if group is None:
-            group = self._groups[asset, vault, head] = _Group(
-                lambda tail: self.number(Key(asset, head + tail.decode(), vault))
-            )
-        return np.fromiter(map(group.__getitem__, tails), dtype=np.int64)
+            group = self._groups[asset, vault, head] = {}
+        return group
+
+    def _add(self, group: dict[str, int], tails: list[str], names: list[str], first: Key, kind: AccountKind) -> None:
+        """Name accounts of a group, of which `first` is one."""
+        group.update(zip(tails, range(len(self), len(self) + len(names)), strict=True))
+        self.assets += [first.asset] * len(names)
+        self.accounts += names
+        self.vaults += [first.vault] * len(names)
+        self.kinds += [kind] * len(names)
 
 
 # --- postings ---
@@ -93,13 +110,27 @@ class Postings(NamedTuple):
     rest: Integers
 
 
+class Tails(NamedTuple):
+    """What follows the head in each event's account: one text each, or by their places among few that differ."""
+
+    texts: list[str]
+    places: Integers | None = None
+
+    def pick(self, mask: Mask) -> "Tails":
+        """Return those of some events, without texts that none of them has."""
+        if self.places is None:
+            return Tails(list(compress(self.texts, mask.tolist())))
+        used, places = np.unique(self.places[mask], return_inverse=True)
+        return Tails([self.texts[place] for place in used.tolist()], places)
+
+
 class Leg(NamedTuple):
     """One posting of each event: on the account `head` + tail, or on `head` where there are no tails."""
 
     rows: Integers
     vault: str
     head: str
-    tails: list[bytes] | None
+    tails: Tails | None
     amounts: Integers
     side: Side
 
@@ -130,9 +161,10 @@ def _name(leg: Leg, asset: str, names: Names) -> Postings:
     moved = amounts > 0
     if not moved.all():
         rows, amounts = rows[moved], amounts[moved]
-        tails = None if tails is None else list(compress(tails, moved.tolist()))
+        tails = None if tails is None else tails.pick(moved)
     if tails is not None:
-        numbers = names.numbers(asset, leg.vault, leg.head, tails)
+        numbers = names.numbers(asset, leg.vault, leg.head, tails.texts)
+        numbers = numbers if tails.places is None else numbers[tails.places]
     else:
         numbers = np.full(len(rows), names.number(Key(asset, leg.head, leg.vault)) if len(rows) else 0)
     none = np.zeros_like(amounts)
@@ -193,7 +225,7 @@ def _deposit_sound(events: Columns) -> Mask:
 def _deposit(events: Columns) -> Iterator[Leg]:
     yield Leg(events.rows, "", accounts.EXTERNAL, None, events.amounts("data.amount"), Side.DEBIT)
     for vault, part in _by_text(events, "data.vault"):
-        amount, owners = part.amounts("data.amount"), part.bytes("subject")
+        amount, owners = part.amounts("data.amount"), _few(part, "subject")
         yield Leg(part.rows, vault, _CONSUMER, owners, amount, Side.CREDIT)
 
 
@@ -206,7 +238,7 @@ def _escrow_funded_sound(events: Columns) -> Mask:
 
 def _escrow_funded(events: Columns) -> Iterator[Leg]:
     amount, vault = events.amounts("data.amount"), accounts.VAULT_ESCROW
-    yield Leg(events.rows, vault, _CONSUMER, events.bytes("data.consumer"), amount, Side.DEBIT)
+    yield Leg(events.rows, vault, _CONSUMER, _few(events, "data.consumer"), amount, Side.DEBIT)
     yield Leg(events.rows, vault, _ESCROW, _jobs(events), amount, Side.CREDIT)
 
 
@@ -225,7 +257,7 @@ def _job_settled_sound(events: Columns) -> Mask:
 def _job_settled(events: Columns) -> Iterator[Leg]:
     vault, lines, waiting = accounts.VAULT_ESCROW, events.items("data.lines"), events.items("data.waiting")
     released = events.amounts("data.escrow") - sum_items(events, waiting, waiting.amounts("hold"))
-    refund, owners, line_rows = events.amounts("data.refund"), events.bytes("data.consumer"), events.rows[lines.parents]
+    refund, owners, line_rows = events.amounts("data.refund"), _few(events, "data.consumer"), events.rows[lines.parents]
     from_escrow = _from_escrow(events)
     if from_escrow.any():
         zero = np.zeros_like(refund)
@@ -233,7 +265,7 @@ def _job_settled(events: Columns) -> Iterator[Leg]:
         yield Leg(events.rows, vault, _CONSUMER, owners, np.where(from_escrow, refund, zero), Side.CREDIT)
     spent = np.where(from_escrow, 0, released - refund)
     yield Leg(events.rows, vault, _CONSUMER, owners, spent, Side.DEBIT)
-    yield Leg(line_rows, vault, _SUPPLIER, lines.bytes("node"), lines.amounts("net"), Side.CREDIT)
+    yield Leg(line_rows, vault, _SUPPLIER, _few(lines, "node"), lines.amounts("net"), Side.CREDIT)
     yield Leg(line_rows, vault, accounts.BURN_PENDING, None, lines.amounts("burn"), Side.CREDIT)
     yield Leg(line_rows, vault, accounts.FEE_ACCRUED, None, lines.amounts("fee"), Side.CREDIT)
 
@@ -245,18 +277,22 @@ def _amount_sound(events: Columns) -> Mask:
 def _job_refunded(events: Columns) -> Iterator[Leg]:
     amount, vault = events.amounts("data.amount"), accounts.VAULT_ESCROW
     yield Leg(events.rows, vault, _ESCROW, _jobs(events), amount, Side.DEBIT)
-    yield Leg(events.rows, vault, _CONSUMER, events.bytes("data.consumer"), amount, Side.CREDIT)
+    yield Leg(events.rows, vault, _CONSUMER, _few(events, "data.consumer"), amount, Side.CREDIT)
 
 
 def _withdrawal(events: Columns) -> Iterator[Leg]:
-    amount, vault, owners = events.amounts("data.amount"), accounts.VAULT_ESCROW, events.bytes("subject")
+    amount, vault, owners = events.amounts("data.amount"), accounts.VAULT_ESCROW, _few(events, "subject")
     yield Leg(events.rows, vault, _CONSUMER, owners, amount, Side.DEBIT)
     yield Leg(events.rows, vault, _WITHDRAWAL, owners, amount, Side.CREDIT)
 
 
-def _jobs(events: Columns) -> list[bytes]:
-    consumers, jobs = events.bytes("data.consumer"), events.bytes("subject")
-    return [b"%b:%b" % pair for pair in zip(consumers, jobs, strict=True)]
+def _few(events: Columns, path: str) -> Tails:
+    return Tails(*events.numbered(path))
+
+
+def _jobs(events: Columns) -> Tails:
+    joined = render_lines([events.spans("data.consumer"), b":", events.spans("subject")], len(events))
+    return Tails(joined.data.decode("ascii").split("\n")[:-1])
 
 
 def _from_escrow(events: Columns) -> Mask:

@@ -14,10 +14,10 @@ import numpy as np
 from sqlalchemy import Connection, select
 
 from events.columns import Integers
-from ledger.accounts import Key, kind_of
+from ledger.accounts import Key
 from ledger.vectors import Names
 from projections import tables
-from projections.write import insert_tuples, stage
+from projections.write import stage
 
 __all__ = ["Accounts"]
 
@@ -32,8 +32,9 @@ _FIND = "SELECT wanted.id, account.id FROM {} AS wanted JOIN account USING (asse
 class Accounts:
     """The accounts that a projector has met."""
 
-    def __init__(self) -> None:
-        """Begin with none."""
+    def __init__(self, *, gives_ids: bool = False) -> None:
+        """Begin with none; ids are the table's to give, or given here."""
+        self.gives_ids = gives_ids
         self.names = Names()
         self._ids = np.zeros(1024, dtype=np.int64)
         self._entered = 0
@@ -58,19 +59,29 @@ class Accounts:
         """Return the number of each id."""
         return dict(zip(self._ids[: self._entered].tolist(), range(self._entered), strict=True))
 
+    def give_ids(self) -> list[Sequence[Any]]:
+        """Give ids to the accounts that were named since the last call; return their rows, column by column."""
+        first, next_id = self._entered, int(self._ids.max()) + 1
+        columns = self._describe_new()
+        # In the order of their names, so that the table's index grows page by page.
+        order = sorted(range(len(columns[1])), key=columns[1].__getitem__)
+        ids = range(next_id, next_id + len(order))
+        self._put([first + place for place in order], ids)
+        return [ids, *([column[place] for place in order] for column in columns)]
+
     def enter(self, connection: Connection) -> None:
         """Put the accounts into the table that were named since the last call, or find them there."""
+        first = self._entered
+        columns = self._describe_new()
+        if first < self._entered:
+            numbers = range(first, self._entered)
+            self._enter_among_others(connection, list(zip(numbers, *columns, strict=True)))
+
+    def _describe_new(self) -> list[Sequence[str]]:
         first, self._entered = self._entered, len(self.names)
-        if first == self._entered:
-            return
-        rows = [(*key, kind_of(key.account).supply.value) for key in self.names.keys[first:]]
-        if connection.dialect.name == "sqlite":
-            next_id = int(self._ids.max()) + 1
-            ids = range(next_id, next_id + len(rows))
-            insert_tuples(connection, tables.account, [(id, *row) for id, row in zip(ids, rows, strict=True)])
-            self._put(range(first, self._entered), ids)
-        else:
-            self._enter_among_others(connection, [(number, *row) for number, row in enumerate(rows, first)])
+        names = self.names
+        classes = [kind.supply.value for kind in names.kinds[first:]]
+        return [names.assets[first:], names.accounts[first:], names.vaults[first:], classes]
 
     def _enter_among_others(self, connection: Connection, rows: list[tuple[Any, ...]]) -> None:
         """Enter what nobody has entered, in order of the key, so that no two projectors wait for one another."""

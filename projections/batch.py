@@ -12,6 +12,7 @@ import numpy as np
 
 from events.codec import decode
 from events.columns import Columns, Integers, read_columns
+from events.decisions import DecisionRefused
 from events.event import Decision, Event
 from events.log import Log
 from events.record import Record
@@ -39,6 +40,8 @@ __all__ = [
 EVENTS_MAX = 50_000
 # And so many are matched at once: what stands in columns is read while it is still near the processor.
 _PART_EVENTS = 4_096
+# What moves nothing, and of which rows are made from columns.
+_ROWS_ALONE = frozenset({DecisionRefused})
 
 
 class Moves(NamedTuple):
@@ -122,6 +125,9 @@ class Batch:
         moves, rest = [], []
         batch = read_columns(data, starts, ends)
         for kind, columns in batch.columns.items():
+            if kind in _ROWS_ALONE:
+                self.parts.append(Part(offset, columns))
+                continue
             if kind not in VECTOR_KINDS:
                 rest.append(columns.rows)
                 continue

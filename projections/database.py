@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DatabaseError, OperationalError
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import NullPool, StaticPool
 
 __all__ = [
     "REVISION",
@@ -71,7 +71,11 @@ def open_sqlite(path: Path | None, *, writable: bool, journal: bool = True) -> E
     """
     url = "sqlite://" if path is None else f"sqlite:///{path}"
     # Whoever writes stays connected until the engine is disposed of; behind a last connection SQLite tidies up.
-    engine = create_engine(url) if path is None or writable else create_engine(url, poolclass=NullPool)
+    settings: dict[str, Any] = {} if writable else {"poolclass": NullPool}
+    if path is None:
+        # The one connection that there is, whatever thread asks for it.
+        settings = {"poolclass": StaticPool, "connect_args": {"check_same_thread": False}}
+    engine = create_engine(url, **settings)
 
     @event.listens_for(engine, "connect")
     def _on_connect(connection: Any, _: object) -> None:

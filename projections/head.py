@@ -6,21 +6,22 @@
 debited in one log what another one had credited: where a log's own sums stand below zero, all logs' are asked for.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from sqlalchemy import Connection, literal, select, union_all
 
 from events.columns import Integers
+from events.decisions import DecisionRefused
 from ledger.accounts import EXTERNAL, SUPPLY_ISSUED, Key, consumer, escrow
 from ledger.errors import LedgerInvariantBroken
 from ledger.sums import LimbSums
 from projections import tables
 from projections.accounts import Accounts
 from projections.batch import Batch, Moves
-from projections.rows import decision_rows, record_row
-from projections.write import Row
+from projections.rows import decision_rows, record_row, refused_rows
+from projections.write import Row, insert_columns
 
 __all__ = ["Change", "Head"]
 
@@ -108,7 +109,7 @@ class Head:
                 self._below.add(number)
 
     def _key(self, number: int) -> Key:
-        return self.accounts.names.keys[number]
+        return self.accounts.names.key(number)
 
     def _must_cover(self, number: int, net: int) -> None:
         if net < 0:
@@ -125,14 +126,21 @@ class Change:
         self.log, self.end, self.size = head.log, 0, 0
         self.records: list[tuple[Any, ...]] = []
         self.rows: dict[str, list[Row]] = {}
+        self.letters: list[tuple[Any, ...]] = []
         self._head = head
         self._moved: list[Integers] = []
+        # What is known before there is a transaction: where ids are given here.
+        self._accounts: list[Sequence[Any]] = []
+        self._balances: list[list[Any]] | None = None
 
     def take(self, batch: Batch) -> None:
         """Add the records that follow. Raises: LedgerInvariantBroken."""
         moves = batch.moves(self._head.accounts.names)
         self._head.take(moves)
         self._moved.append(moves.accounts)
+        for part in batch.parts:
+            if part.columns.kind is DecisionRefused:
+                self.letters += refused_rows(self.log, batch.sequences[part.lines()], part.columns)
         for line, decision in batch.decisions:
             for table, row in decision_rows(self.log, int(batch.sequences[line]), decision):
                 self.rows.setdefault(table.name, []).append(row)
@@ -140,8 +148,32 @@ class Change:
         self.end = batch.end
         self.size += batch.size
 
+    def work_out(self) -> None:
+        """Make it independent of what the log brings next, where ids are given here. Raises: LedgerInvariantBroken."""
+        if self._head.accounts.gives_ids:
+            self._accounts = self._head.accounts.give_ids()
+            self._balances = self._find_balances()
+
+    @property
+    def is_worked_out(self) -> bool:
+        """Tell whether it is; where the tables give ids, it must be written before the log's history is looked at."""
+        return self._balances is not None
+
+    def enter(self, connection: Connection) -> None:
+        """Enter the accounts that are new."""
+        if self._head.accounts.gives_ids:
+            insert_columns(connection, tables.account, self._accounts)
+        else:
+            self._head.accounts.enter(connection)
+
     def balances(self) -> list[list[Any]]:
-        """Return the balances that moved, as `Head.columns`. Raises: LedgerInvariantBroken."""
+        """Return the balances that moved, of accounts that are entered, as `Head.columns`.
+
+        Raises: LedgerInvariantBroken.
+        """
+        return self._find_balances() if self._balances is None else self._balances
+
+    def _find_balances(self) -> list[list[Any]]:
         moved = np.zeros(len(self._head.accounts.names), dtype=bool)
         moved[np.concatenate(self._moved)] = True
         return self._head.columns(np.flatnonzero(moved))

@@ -13,7 +13,6 @@ import numpy.typing as npt
 from sqlalchemy import Connection, func, select
 
 from events.columns import Integers
-from ledger.accounts import kind_of
 from ledger.sums import LimbSums
 from projections import tables
 from projections.accounts import Accounts
@@ -63,7 +62,7 @@ class History:
         moves = self._behind(batch)
         self._ask(np.unique(moves.accounts))
         lines = np.where(self._is_busy(moves.accounts), batch.last_lines[moves.lines], moves.lines)
-        keys = moves.accounts * batch.size + lines
+        keys = self._accounts.ids(moves.accounts) * batch.size + lines
         order = np.argsort(keys)
         starts = np.flatnonzero(np.diff(keys[order], prepend=-1))
         accounts, lines = moves.accounts[order][starts], lines[order][starts]
@@ -101,7 +100,7 @@ class History:
         names = self._accounts.names
         self._know(len(names))
         new = accounts[~self._known[accounts]].tolist()
-        sums = self._past.sums_of(self._log, [names.keys[number] for number in new])
+        sums = self._past.sums_of(self._log, [names.key(number) for number in new])
         for number, debits, credits in zip(new, sums[::2], sums[1::2], strict=True):
             self._put(number, debits, credits)
 
@@ -117,7 +116,7 @@ class History:
             self._known = np.concatenate((self._known, np.zeros(more, dtype=bool)))
 
     def _is_busy(self, accounts: Integers) -> npt.NDArray[np.bool_]:
-        more = [kind_of(key.account).busy for key in self._accounts.names.keys[len(self._busy) :]]
+        more = [kind.busy for kind in self._accounts.names.kinds[len(self._busy) :]]
         if more:
             self._busy = np.concatenate((self._busy, more))
         return self._busy[accounts]

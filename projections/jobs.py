@@ -3,16 +3,16 @@
     a job's row = what its last attempt came to      + what a later settlement of the attempt pays of lines that waited
 
 Each decision is written as the row of a job that nothing had happened to; where there was a row, a join says what of it
-stays.
+stays. Jobs that begin in a batch, with one decision or two, are joined as columns; others one by one.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import repeat
+from collections.abc import Callable, Iterable
 from operator import itemgetter
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from sqlalchemy import Connection, select, tuple_
 
 from events.columns import Columns, Integers
@@ -27,11 +27,11 @@ __all__ = ["JobRows"]
 
 # In the order of the columns of `tables.job`.
 JobRow = tuple[Any, ...]
-JobColumns = list[Integers | list[str]]
+JobColumns = list[npt.NDArray[Any]]
 Key = tuple[str, str]
 _NAMES = [column.name for column in tables.job.c]
-_ID, _STATUS, _ASSET, _ESCROW, _GPU_SECONDS, _REFUND, _WAITING, _EPOCH = map(
-    _NAMES.index, ("id", "status", "asset", "escrow", "gpu_seconds", "refund", "waiting", "epoch")
+_ID, _STATUS, _CAUSE, _ASSET, _ESCROW, _GPU_SECONDS, _REFUND, _WAITING, _EPOCH = map(
+    _NAMES.index, ("id", "status", "cause", "asset", "escrow", "gpu_seconds", "refund", "waiting", "epoch")
 )
 _AMOUNTS = {_ESCROW, *range(_GPU_SECONDS + 1, _EPOCH)}
 _SUMS = ("gross", "burn", "fee", "net")
@@ -39,6 +39,8 @@ _TOTALS = ("settled", *_SUMS, "pool", "treasury")
 # What becomes of a job; one that is redistributed waits for its next attempt.
 _REFUNDED = {"failed": "refunded", "cancelled": "cancelled", "redistributed": "open"}
 _INT64_END = 2**63
+# So many decisions a job has that begins and ends.
+_BEGUN_AND_ENDED = 2
 # So many keys are asked for at once; databases bound the parameters of a statement.
 _KEYS_MAX = 400
 
@@ -51,47 +53,60 @@ Step = tuple[int, JobRow, Join]
 class JobRows:
     """The rows of jobs and of epochs' totals that a batch leaves."""
 
-    def __init__(self, connection: Connection) -> None:
-        """Begin a batch; `connection` reads rows that the batch goes on with."""
-        self._connection = connection
+    def __init__(self, batch: Batch) -> None:
+        """Take a batch, which was read."""
+        self._log = batch.log
         self._rows: dict[Key, JobRow] = {}
         self._whole: JobColumns = []
         # What was not built from columns may hold amounts of 2^63 and more.
         self._unbounded = set[Key]()
         self._totals: dict[tuple[int, str], Counter[str]] = {}
-        self._stored: dict[tuple[int, str], Mapping[Any, int]] = {}
-        self._log = ""
-
-    def take(self, batch: Batch) -> None:
-        """Bring jobs and totals up to a batch, which was read."""
-        self._log = batch.log
-        self._load_totals(batch)
-        steps, built = list[Step](), list[tuple[Part, JobColumns, list[Join] | None]]()
-        for part in batch.parts:
-            if part.columns.kind in _COLUMNS and len(part.columns):
-                built.append((part, *_COLUMNS[part.columns.kind](part.columns)))
-                if part.columns.kind is JobSettled:
-                    self._add_sums(part.columns)
+        self._steps = list[Step]()
         for line, decision in batch.decisions:
-            self._take_alone(line, decision, steps)
-        if all(joins is None for _, _, joins in built) and all(join is None for _, _, join in steps):
-            ids = [id for _, columns, _ in built for id in columns[_ID]]
-            if len({*ids, *(row[_ID] for _, row, _ in steps)}) == len(ids) + len(steps):
-                # Each job comes once, and whole.
-                self._whole, built = (
-                    [_concatenate(parts) for parts in zip(*(columns for _, columns, _ in built), strict=True)],
-                    [],
-                )
-        for part, columns, joins in built:
-            steps += zip(
-                part.lines().tolist(), zip(*map(_values, columns), strict=True), joins or repeat(None), strict=False
-            )
-        steps.sort(key=itemgetter(0))
-        self._load(steps)
-        for _, row, join in steps:
-            self._rows[row[0], row[1]] = row if join is None else self._join(row, join)
+            self._take_alone(line, decision)
+        parts = [part for part in batch.parts if part.columns.kind in _COLUMNS and len(part.columns)]
+        if parts:
+            self._take_columns(parts)
+        self._steps.sort(key=itemgetter(0))
 
-    def _take_alone(self, line: int, decision: Decision, steps: list[Step]) -> None:
+    def _take_columns(self, parts: list[Part]) -> None:
+        built = [_COLUMNS[part.columns.kind](part.columns) for part in parts]
+        for part in parts:
+            if part.columns.kind is JobSettled:
+                self._add_sums(part.columns)
+        lines, joins = (
+            np.concatenate(found) for found in ([part.lines() for part in parts], [how for _, how in built])
+        )
+        columns = [np.concatenate(column) for column in zip(*(columns for columns, _ in built), strict=True)]
+        consumers, ids = columns[0].tolist(), columns[_ID].tolist()
+        if not joins.any() and len({*ids, *(row[_ID] for _, row, _ in self._steps)}) == len(ids) + len(self._steps):
+            # Each job comes once, and whole.
+            self._whole = columns
+            return
+        numbers: dict[Key, int] = {}
+        keys = zip(consumers, ids, strict=True)
+        jobs = np.fromiter((numbers.setdefault(key, len(numbers)) for key in keys), np.int64, len(lines))
+        order = np.lexsort((lines, jobs))
+        starts = np.flatnonzero(np.diff(jobs[order], prepend=-1))
+        counts = np.diff(starts, append=len(order))
+        firsts, lasts = order[starts], order[starts + counts - 1]
+        # Begun and, at most, ended within the batch: no row that is there says anything of it.
+        ended = (counts == _BEGUN_AND_ENDED) & (joins[lasts] != _WHOLE)
+        whole = (joins[firsts] == _WHOLE) & (ended | (counts == 1))
+        whole[[numbers[key] for _, row, _ in self._steps if (key := (row[0], row[1])) in numbers]] = False
+        self._whole = _join_columns(columns, firsts[whole], lasts[whole], joins[lasts[whole]])
+        rest = np.flatnonzero(~whole[jobs])
+        rows = zip(*(column[rest].tolist() for column in columns), strict=True)
+        self._steps += zip(lines[rest].tolist(), rows, map(_JOINS.__getitem__, joins[rest].tolist()), strict=True)
+
+    def join(self, connection: Connection) -> None:
+        """Join what the tables hold, as the batches before have left it."""
+        self._load(connection)
+        for _, row, join in self._steps:
+            self._rows[row[0], row[1]] = row if join is None else self._join(row, join)
+        self._load_totals(connection)
+
+    def _take_alone(self, line: int, decision: Decision) -> None:
         if isinstance(decision, FeeAllocated):
             fees = decision.data
             self._total(decision.epoch, fees.asset).update(pool=int(fees.pool), treasury=int(fees.treasury))
@@ -99,7 +114,7 @@ class JobRows:
         if build is None:
             return
         row, join = build(decision)
-        steps.append((line, row, join))
+        self._steps.append((line, row, join))
         self._unbounded.add((row[0], row[1]))
         if isinstance(decision, JobSettled):
             sums = dict(zip(_SUMS, row[_GPU_SECONDS + 1 : _REFUND], strict=True))
@@ -131,10 +146,10 @@ class JobRows:
             self._total(row[_EPOCH], row[_ASSET])["settled"] -= 1
         return join(before, row)
 
-    def _load(self, steps: list[Step]) -> None:
+    def _load(self, connection: Connection) -> None:
         """Read the rows of jobs that the batch finds begun."""
         begun, made = dict[Key, None](), set[Key]()
-        for _, row, join in steps:
+        for _, row, join in self._steps:
             key = row[0], row[1]
             if join is None:
                 made.add(key)
@@ -143,27 +158,25 @@ class JobRows:
         keys, columns = list(begun), tables.job.c
         for start in range(0, len(keys), _KEYS_MAX):
             chosen = tuple_(columns.consumer, columns.id).in_(keys[start : start + _KEYS_MAX])
-            for found in self._connection.execute(select(tables.job).where(chosen)):
+            for found in connection.execute(select(tables.job).where(chosen)):
                 self._rows[found.consumer, found.id] = tuple(found)
 
     def _total(self, epoch: int, asset: str) -> Counter[str]:
         key = epoch, asset
         total = self._totals.get(key)
         if total is None:
-            found = self._stored.get(key)
-            total = self._totals[key] = Counter({name: 0 if found is None else found[name] for name in _TOTALS})
+            total = self._totals[key] = Counter(dict.fromkeys(_TOTALS, 0))
         return total
 
-    def _load_totals(self, batch: Batch) -> None:
-        """Read the totals of the epochs that the batch lies in."""
-        epochs = {decision.epoch for _, decision in batch.decisions}
-        for part in batch.parts:
-            epochs.update(np.unique(part.columns.numbers("epoch")).tolist())
-        column = tables.epoch_total.c
+    def _load_totals(self, connection: Connection) -> None:
+        """Add what the epochs' totals came to before."""
+        epochs, column = [epoch for epoch, _ in self._totals], tables.epoch_total.c
         of_epochs = column.epoch.between(min(epochs, default=0), max(epochs, default=0))
         chosen = select(tables.epoch_total).where(of_epochs, column.log == self._log)
-        for found in self._connection.execute(chosen).mappings():
-            self._stored[found["epoch"], found["asset"]] = found
+        for found in connection.execute(chosen).mappings():
+            total = self._totals.get((found["epoch"], found["asset"]))
+            if total is not None:
+                total.update({name: found[name] for name in _TOTALS})
 
     # --- what is written ---
 
@@ -179,11 +192,10 @@ class JobRows:
         if not self._whole:
             return columns or [[]]
         # Ordered before they are Python's numbers, which then lie in memory as they are read.
-        consumers = self._whole[0]
+        consumers = self._whole[0].tolist()
         ranks = {consumer: rank for rank, consumer in enumerate(sorted(set(consumers)))}
         order = np.argsort(np.fromiter(map(ranks.__getitem__, consumers), np.int64, len(consumers)), kind="stable")
-        whole = [np.asarray(column, dtype=None if isinstance(column, np.ndarray) else object) for column in self._whole]
-        ordered: list[list[Any]] = [column[order].tolist() for column in whole]
+        ordered: list[list[Any]] = [column[order].tolist() for column in self._whole]
         return [one + more for one, more in zip(ordered, columns, strict=True)] if columns else ordered
 
     def totals(self) -> list[dict[str, Any]]:
@@ -248,12 +260,26 @@ _ROWS: dict[type[Decision], Callable[[Any], Built]] = {
 
 # --- decisions as rows, as columns ---
 
-BuiltColumns = tuple[JobColumns, list[Join] | None]
+# How each row joins one that is there: a place in `_JOINS`.
+BuiltColumns = tuple[JobColumns, Integers]
+_JOINS: tuple[Join, ...] = (None, _settled, _refunded)
+_WHOLE, _SETTLED, _REFUNDS = range(3)
+
+
+def _join_columns(columns: JobColumns, before: Integers, rows: Integers, joins: Integers) -> JobColumns:
+    """Join rows at some places to those before them, as `_JOINS` say; `_WHOLE`: both are the same place."""
+    settled, refunded = (np.where(joins == join, rows, before) for join in (_SETTLED, _REFUNDS))
+    places = [before] * len(columns)
+    places[_STATUS], places[_CAUSE] = rows, refunded
+    places[_GPU_SECONDS:_REFUND] = [settled] * (_REFUND - _GPU_SECONDS)
+    places[_REFUND], places[_WAITING] = rows, settled
+    places[_EPOCH:] = [rows] * (len(columns) - _EPOCH)
+    return [column[place] for column, place in zip(columns, places, strict=True)]
 
 
 def _funded_columns(events: Columns) -> BuiltColumns:
     count, none = len(events), np.zeros(len(events), dtype=np.int64)
-    return _columns(events, ["open"] * count, [""] * count, events.amounts("data.amount"), [none] * 7), None
+    return _columns(events, ["open"] * count, [""] * count, events.amounts("data.amount"), [none] * 7), none
 
 
 def _settled_columns(events: Columns) -> BuiltColumns:
@@ -268,9 +294,8 @@ def _settled_columns(events: Columns) -> BuiltColumns:
         ],
     )
     columns = _columns(events, ["settled"] * count, [""] * count, events.amounts("data.escrow"), amounts)
-    joins: dict[bytes, Join] = {b"escrow": _settled, b"consumer": None}
-    fundings = events.bytes("data.funding")
-    return columns, list(map(joins.__getitem__, fundings)) if b"escrow" in fundings else None
+    starts, ends = events.span("data.funding")
+    return columns, np.where(ends - starts == len("escrow"), _SETTLED, _WHOLE)
 
 
 def _refunded_columns(events: Columns) -> BuiltColumns:
@@ -278,13 +303,13 @@ def _refunded_columns(events: Columns) -> BuiltColumns:
     amounts = [*[none] * 5, events.amounts("data.amount"), none]
     statuses = [_REFUNDED[outcome] for outcome in events.texts("data.outcome")]
     columns = _columns(events, statuses, events.texts("data.cause"), none, amounts)
-    return columns, [_refunded if attempt else None for attempt in events.numbers("data.attempt").tolist()]
+    return columns, np.where(events.numbers("data.attempt") > 0, _REFUNDS, _WHOLE)
 
 
 def _columns(
     events: Columns, statuses: list[str], causes: list[str], escrow: Integers, amounts: list[Integers]
 ) -> JobColumns:
-    return [
+    columns = [
         events.texts("data.consumer"),
         events.texts("subject"),
         statuses,
@@ -296,15 +321,7 @@ def _columns(
         events.numbers("epoch"),
         events.numbers("late"),
     ]
-
-
-def _values(column: Integers | list[str]) -> list[Any]:
-    return column.tolist() if isinstance(column, np.ndarray) else column
-
-
-def _concatenate(parts: Sequence[Integers | list[str]]) -> Integers | list[str]:
-    first, *_ = parts
-    return np.concatenate(parts) if isinstance(first, np.ndarray) else [text for part in parts for text in part]
+    return [column if isinstance(column, np.ndarray) else np.array(column, dtype=object) for column in columns]
 
 
 _COLUMNS: dict[type[Event], Callable[[Columns], BuiltColumns]] = {

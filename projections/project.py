@@ -19,7 +19,8 @@ swapped for others meanwhile (`projections.rebuild`): all that is known of a log
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, delete, literal_column, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -33,6 +34,7 @@ from ledger.errors import LedgerInvariantBroken
 from projections import tables
 from projections.accounts import Accounts
 from projections.batch import Batch, cut_parts, cut_records, follow_records, read_batches, read_records
+from projections.behind import open_behind
 from projections.head import Change, Head
 from projections.history import History
 from projections.jobs import JobRows
@@ -59,6 +61,15 @@ Progress = Callable[[int], None]
 
 class ProjectionMoved(Exception):
     """Another projector has moved the checkpoint, or the tables were swapped: take the log up anew, or stop."""
+
+
+class _PastRows(NamedTuple):
+    """What a batch adds behind the head."""
+
+    log: str
+    end: int
+    history: list[list[Any]]
+    jobs: JobRows
 
 
 class Projector:
@@ -126,7 +137,7 @@ class Projector:
         if connection.dialect.name != "sqlite":
             return Accounts()
         if self._shared is None:
-            self._shared = Accounts()
+            self._shared = Accounts(gives_ids=True)
             self._shared.load_all(connection)
         return self._shared
 
@@ -198,14 +209,23 @@ class Projector:
         return folded
 
     def run_whole(self, on_record: Progress | None = None) -> int:
-        """Do both, each batch's history from what was read for the head. Raises: LedgerInvariantBroken."""
+        """Do both, each batch's history from what was read for the head. Raises: LedgerInvariantBroken.
+
+        What comes next is worked out while a thread writes; the transactions are those of `run` and `catch_up`.
+        """
         self.catch_up()
         folded = 0
         for log in self._ledgers.values():
-            for batch in read_batches(log, self._position(log.name)):
-                self._write_head(self._take_head(batch))
-                self._write_history(batch)
-                folded += _finish(batch, on_record)
+            with self._forgetting(log.name), open_behind() as behind:
+                for batch in read_batches(log, self._position(log.name)):
+                    change = Change(self._heads[log.name])
+                    change.take(batch)
+                    change.work_out()
+                    behind.put(partial(self._put_head, change))
+                    if not change.is_worked_out:
+                        behind.wait()
+                    behind.put(partial(self._put_history, self._take_history(batch, behind.wait)))
+                    folded += _finish(batch, on_record)
         self._run_facts()
         return folded
 
@@ -248,10 +268,17 @@ class Projector:
         return change
 
     def _write_head(self, change: Change) -> int:
-        with self._forgetting(change.log), self._engine.begin() as connection:
+        with self._forgetting(change.log):
+            change.work_out()
+            self._put_head(change)
+        return change.size
+
+    def _put_head(self, change: Change) -> None:
+        with self._engine.begin() as connection:
             self._move_checkpoint(connection, change.log, change.log, change.end)
-            self._heads[change.log].accounts.enter(connection)
+            change.enter(connection)
             insert_tuples(connection, tables.record, change.records)
+            insert_tuples(connection, tables.dead_letter, change.letters)
             for name, rows in change.rows.items():
                 insert_rows(connection, tables.METADATA.tables[name], rows)
             upsert_columns(connection, tables.balance, change.balances())
@@ -260,7 +287,6 @@ class Projector:
             reach("project.1-rows-written")
         self._positions[change.log] = change.end
         reach("project.2-committed")
-        return change.size
 
     def _run_facts(self, ends: Mapping[str, int] | None = None) -> None:
         if self._facts is not None:
@@ -281,30 +307,36 @@ class Projector:
     # --- history ---
 
     def _write_history(self, batch: Batch) -> None:
-        name, accounts = history_of(batch.log), self._heads[batch.log].accounts
         with self._forgetting(batch.log):
-            batch.moves(accounts.names)
-            rows = self._take(batch)
-            with self._engine.connect() as connection:
-                jobs = JobRows(connection)
-                jobs.take(batch)
-            if batch.end > self._reserved.get(batch.log, 0):
-                self._reserved[batch.log] = reserve_history(self._engine, batch.end)
-            with self._engine.begin() as connection:
-                self._move_checkpoint(connection, batch.log, name, batch.end)
-                insert_columns(connection, tables.history, rows)
-                upsert_columns(connection, tables.job, jobs.jobs())
-                upsert_rows(connection, tables.epoch_total, jobs.totals())
-                reach("project.3-history-written")
-        self._positions[name] = batch.end
-        reach("project.4-history-committed")
+            self._put_history(self._take_history(batch))
 
-    def _take(self, batch: Batch) -> list[list[Any]]:
+    def _take_history(self, batch: Batch, settle: Callable[[], None] = lambda: None) -> _PastRows:
+        """Work out what a batch adds; `settle` waits for what is being written."""
+        batch.moves(self._heads[batch.log].accounts.names)
         while True:
+            if batch.log not in self._histories:
+                settle()
             try:
-                return self._history(batch.log).take(batch)
+                rows = self._history(batch.log).take(batch)
+                return _PastRows(batch.log, batch.end, rows, JobRows(batch))
             except SegmentUnusable:
+                settle()
                 self._fit_rows(batch.log)
+
+    def _put_history(self, past: _PastRows) -> None:
+        log, end, rows, jobs = past
+        name = history_of(log)
+        if end > self._reserved.get(log, 0):
+            self._reserved[log] = reserve_history(self._engine, end)
+        with self._engine.begin() as connection:
+            self._move_checkpoint(connection, log, name, end)
+            jobs.join(connection)
+            insert_columns(connection, tables.history, rows)
+            upsert_columns(connection, tables.job, jobs.jobs())
+            upsert_rows(connection, tables.epoch_total, jobs.totals())
+            reach("project.3-history-written")
+        self._positions[name] = end
+        reach("project.4-history-committed")
 
     def _history(self, log: str) -> History:
         history = self._histories.get(log)

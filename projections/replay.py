@@ -75,7 +75,7 @@ class _Tail:
         """Yield each account with its debits and credits."""
         numbers = np.arange(len(self._names))
         debits, credits = (sums.totals(numbers) for sums in self._sums)
-        yield from zip(self._names.keys, debits, credits, strict=True)
+        yield from zip(self._names, debits, credits, strict=True)
 
 
 class Replayed(NamedTuple):

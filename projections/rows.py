@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import Table
 
+from events.columns import Columns, Integers
 from events.decisions import DecisionRefused
 from events.event import Decision
 from events.facts import RecordRefused
@@ -13,7 +14,7 @@ from projections import tables
 from projections.network import network_rows
 from projections.write import Row
 
-__all__ = ["decision_rows", "record_row", "refused_row"]
+__all__ = ["decision_rows", "record_row", "refused_row", "refused_rows"]
 
 
 def refused_row(log: str, sequence: int, event: RecordRefused) -> Row:
@@ -53,6 +54,15 @@ def decision_rows(log: str, sequence: int, decision: Decision) -> Iterator[tuple
         )
     else:
         yield from network_rows(sequence, decision)
+
+
+def refused_rows(log: str, sequences: Integers, events: Columns) -> Iterator[tuple[Any, ...]]:
+    """As `decision_rows`, of many DecisionRefused: what stands in columns is ASCII and printable."""
+    positions, facts = events.texts("data.position"), events.texts("causation_id")
+    places = (position or f"fact {fact or None}" for position, fact in zip(positions, facts, strict=True))
+    texts = map(events.texts, ("subject", "data.reason", "data.detail"))
+    for sequence, place, source, reason, detail in zip(sequences.tolist(), places, *texts, strict=True):
+        yield log, sequence, source, place, reason, detail, None
 
 
 def _show(text: str) -> str:

@@ -197,7 +197,7 @@ def _build(
     if not ends:
         return False
     assert tree.size - start < _EVENTS_END
-    rows, keys = _merge(parts, [join_key(key) for key in names.keys])
+    rows, keys = _merge(parts, [join_key(key) for key in names])
     columns = {
         **_row_columns(rows, len(keys)),
         **_name_columns(keys, sums_before(before, keys)),

@@ -130,7 +130,7 @@ def post_all(decisions: Sequence[Decision], names: Names) -> tuple[Moved, set[in
         for row, account, debit, credit in zip(*(part.tolist() for part in postings[:4]), strict=True):
             assert (debit == 0) != (credit == 0)
             side = Side.DEBIT if debit else Side.CREDIT
-            moved[row, names.keys[account], side] += debit + credit
+            moved[row, names.key(account), side] += debit + credit
     return dict(moved), left
 
 
@@ -178,16 +178,16 @@ def test_only_accounts_that_are_moved_are_named(decisions: list[Decision]) -> No
 
     moved, _ = post_all(decisions, names)
 
-    assert {key for _, key, _ in moved} == set(names.keys)
-    assert len(names) == len(names.keys) == len(set(names.keys))
+    assert {key for _, key, _ in moved} == set(names)
+    assert len(names) == len(list(names)) == len(set(names))
 
 
 def test_names_are_numbers_in_the_order_of_their_first_appearance() -> None:
     names = Names()
 
     assert names.number(Key("OMNI", "consumer:K", "escrow")) == 0
-    assert names.numbers("OMNI", "escrow", "consumer:", [b"L", b"K", b"L"]).tolist() == [1, 0, 1]
-    assert names.numbers("USDC", "escrow", "consumer:", [b"K"]).tolist() == [2]
+    assert names.numbers("OMNI", "escrow", "consumer:", ["L", "K", "L"]).tolist() == [1, 0, 1]
+    assert names.numbers("USDC", "escrow", "consumer:", ["K"]).tolist() == [2]
     assert names.number(Key("OMNI", "consumer:L", "escrow")) == 1
 
 

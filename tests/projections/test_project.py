@@ -1,6 +1,6 @@
 """Rows do not depend on how they were folded: in which batches, by columns or one by one, at once or after a stop."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import pytest
@@ -22,11 +22,13 @@ from events.decisions import (
     WaitingLine,
 )
 from events.event import Data, Decision
+from events.log import LogFault
+from events.record import Record
 from ledger.errors import LedgerInvariantBroken
 from projections import batch
 from projections.database import open_sqlite
 from projections.position import AtRefused, history_of
-from projections.project import Projector
+from projections.project import ProjectionMoved, Projector
 from projections.read import read_balances, read_history, read_position
 from projections.tables import METADATA, account, checkpoint, dead_letter, epoch_total, history, job
 from settlement.verify import Finding, verify_rows
@@ -81,7 +83,8 @@ def test_rows_by_columns_are_those_of_decisions_one_by_one(desk: Desk, monkeypat
     by_columns = whole(desk)
     assert all(by_columns[table.name] for table in (account, history, job, epoch_total, dead_letter))
 
-    monkeypatch.setattr(batch, "VECTOR_KINDS", frozenset())
+    for kinds in ("VECTOR_KINDS", "_ROWS_ALONE"):
+        monkeypatch.setattr(batch, kinds, frozenset())
 
     assert whole(desk) == by_columns
 
@@ -110,6 +113,41 @@ def test_rows_do_not_depend_on_batches_passes_and_stops(
                 getattr(running, step)()
         running.run()
         projector(desk, engine).catch_up()
+
+    assert content_of(engine) == wanted
+
+
+def test_what_was_written_stays_where_the_next_cannot_be_read(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, wanted, lane = empty(), whole(desk), desk.lanes[0]
+    sound = lane.records[:3]
+
+    def read(position: int = 0) -> Iterator[Record]:
+        yield from sound
+        raise LogFault("the disk")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(batch, "EVENTS_MAX", 1)
+        patch.setattr(lane, "read", read)
+        running = projector(desk, engine)
+        with pytest.raises(LogFault, match="the disk"):
+            running.run_whole()
+    with engine.connect() as connection:
+        ends = {row.log: row.position for row in connection.execute(select(checkpoint))}
+    assert ends[lane.name] == ends[history_of(lane.name)] == sound[-1].end
+    with pytest.raises(ProjectionMoved, match="not taken up"):
+        running.run_whole()
+    projector(desk, engine).run_whole()
+
+    assert content_of(engine) == wanted
+
+
+def test_who_is_overtaken_writes_nothing(desk: Desk) -> None:
+    engine, wanted = empty(), whole(desk)
+    slow = projector(desk, engine)
+    projector(desk, engine).run_whole()
+
+    with pytest.raises(ProjectionMoved, match="another projector runs"):
+        slow.run_whole()
 
     assert content_of(engine) == wanted
 
