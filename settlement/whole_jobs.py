@@ -68,8 +68,9 @@ class WholeJobs:
         self._rules = parameters.job
         self._asset = parameters.unit.asset
         self._params_hash = params_hash
-        # How many jobs were closed when it was asked which of these are.
-        self._closed = -1
+        # Which of these jobs were new, and how many had been closed when that was asked, or here since.
+        self._new: Mask | None = None
+        self._closed = 0
 
     def settle(self, start: int, end: int, late: Mask) -> Taken:
         """Settle what can be taken of some rows, in the order of the facts."""
@@ -80,7 +81,7 @@ class WholeJobs:
         rows = start + np.flatnonzero(mask)
         self._spend(places[mask], self._priced.gross[rows])
         self._state.closed.add_many(self._jobs[rows])
-        self._closed = len(self._state.closed)
+        self._closed += len(rows)
         days = self._days[rows]
         epochs = np.maximum(days, self._state.oldest_open)
         if late[mask].any() or (epochs != days).any():
@@ -156,10 +157,11 @@ class WholeJobs:
     def _are_new(self, start: int, end: int) -> Mask:
         """Tell which jobs are neither closed nor open."""
         state = self._state
-        if len(state.closed) != self._closed:
-            self._new = ~state.closed.has_many(self._jobs)
-            self._closed = len(state.closed)
-        new = self._new[start:end]
+        if self._new is None:
+            self._new, self._closed = ~state.closed.has_many(self._jobs), len(state.closed)
+        # Where others were closed too, one by one, only those that are wanted now are looked for again.
+        known = len(state.closed) == self._closed
+        new = self._new[start:end] if known else ~state.closed.has_many(self._jobs[start:end])
         if state.jobs:
             usage = self.usage.take(slice(start, end))
             places = zip(usage.texts("data.consumer"), usage.texts("subject"), strict=True)
