@@ -75,6 +75,12 @@ SYSTEMS = (
     ),
     System("sqlite-bulk", "benchmarks.peers.sqlite", "run_bulk", "durable rows of decided entries, nothing else"),
     System(
+        "sqlite-kept",
+        "benchmarks.peers.sqlite",
+        "run_kept",
+        "durable rows of the facts as they came and of decided entries, nothing else",
+    ),
+    System(
         "eventsourcing-job",
         "benchmarks.peers.sourcing",
         "run_per_job",

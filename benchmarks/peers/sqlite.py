@@ -1,10 +1,12 @@
-"""SQLite as a ledger, twice: rows alone, and with the guarantees that the product gives.
+"""SQLite as a ledger: rows of entries alone, rows of facts beside them, and with the guarantees that the product gives.
 
 Both commit once per batch of entries with `synchronous=FULL` in WAL mode: one fsync per commit. Amounts are text, since
 they pass 2^63.
 """
 
 import sqlite3
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from time import perf_counter
 
@@ -13,12 +15,13 @@ import msgspec
 from benchmarks.oracle import ISSUED, Decider, Entry, read_fact
 from benchmarks.task import BATCH, Result, Task, rss_mib
 
-__all__ = ["run_bulk", "run_fair"]
+__all__ = ["run_bulk", "run_fair", "run_kept"]
 
 CONDITIONS = f"one commit per {BATCH:,}; WAL, synchronous=FULL"
 BULK_SCHEMA = """
 CREATE TABLE entry (id INTEGER PRIMARY KEY, subject TEXT NOT NULL, day INTEGER NOT NULL);
 CREATE TABLE posting (entry INTEGER NOT NULL, account TEXT NOT NULL, amount TEXT NOT NULL);
+CREATE TABLE fact (id INTEGER PRIMARY KEY, line BLOB NOT NULL);
 """
 FAIR_SCHEMA = """
 CREATE TABLE event (sequence INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, body BLOB NOT NULL);
@@ -31,10 +34,22 @@ CREATE TABLE posting (event INTEGER NOT NULL, account INTEGER NOT NULL, amount T
 
 def run_bulk(task: Task, folder: Path) -> Result:
     """Measure bulk insertion of entries that were decided elsewhere; reading them is not timed."""
-    path = folder / "bulk.sqlite"
+    return _insert(task, folder / "bulk.sqlite", iter(()))
+
+
+def run_kept(task: Task, folder: Path) -> Result:
+    """Measure bulk insertion of what must be kept: facts as they came, and entries; reading them is not timed."""
+    with task.stream.open("rb") as lines:
+        return _insert(task, folder / "kept.sqlite", lines)
+
+
+def _insert(task: Task, path: Path, lines: Iterator[bytes]) -> Result:
+    """Insert entries, and beside each batch of them its share of the lines."""
     connection = _open(path, BULK_SCHEMA)
     seconds, number = 0.0, 0
+    share = -(-task.facts // sum(1 for _ in task.batches()))
     for batch in task.batches():
+        facts = [(line,) for line in islice(lines, share)]
         start = perf_counter()
         entries, postings = [], []
         for subject, day, legs in batch:
@@ -44,6 +59,7 @@ def run_bulk(task: Task, folder: Path) -> Result:
         connection.execute("BEGIN")
         connection.executemany("INSERT INTO entry VALUES (?, ?, ?)", entries)
         connection.executemany("INSERT INTO posting VALUES (?, ?, ?)", postings)
+        connection.executemany("INSERT INTO fact (line) VALUES (?)", facts)
         connection.execute("COMMIT")
         seconds += perf_counter() - start
     rss = rss_mib()

@@ -12,7 +12,7 @@ from benchmarks.stream import usage_stream, write_lines
 from benchmarks.systems import OURS, PGLEDGER, SYSTEMS, named
 from benchmarks.task import NETWORK
 
-DURABLE = (OURS, "sqlite-fair", "sqlite-bulk")
+DURABLE = (OURS, "sqlite-fair", "sqlite-bulk", "sqlite-kept")
 COLUMNS = ("duckdb-jsonl", "duckdb-parquet", "duckdb-postings", "polars-jsonl", "polars-parquet", "polars-postings")
 
 
