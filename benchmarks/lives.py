@@ -1,6 +1,6 @@
 """Stream (b): whole job lives over three streams, with what goes wrong in practice.
 
-A life is four to six facts: submitted, dispatched, metered once or by three nodes with a verdict, failed or cancelled.
+A life is two to six facts: submitted, dispatched, metered once or by three nodes with a verdict, failed or cancelled.
 Some usage comes a day late, some lines come twice, are damaged, say something else under a used key, or are not written
 canonically; some jobs ask for more than their consumer has. Same n and seed: same bytes.
 """
