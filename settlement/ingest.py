@@ -185,6 +185,7 @@ class _Batch:
         self.refused: list[RefusedLine] = []
         self._partitions = partitions
         self._bodies = {name: Bodies(log.end()) for name, log in partitions.logs.items()}
+        self._entering: dict[str, _Entering] = {}
         self._known: dict[str, Known] = {}
         self._lines = self._duplicates = 0
 
@@ -211,6 +212,8 @@ class _Batch:
                     entering.look()
         for name, _, intake in self._intakes():
             self._entering[name].take(intake.keys)
+        # What enters knows the lines, and the lines ask the batch: apart they go at once, not when the collector comes.
+        self._entering = {}
         self._lines += len(chunk)
         self._duplicates += lines.count_again()
 

@@ -1,6 +1,9 @@
 """Ingest by columns appends what ingest line by line appends, and says the same of it."""
 
+import gc
 import re
+import weakref
+from collections.abc import Iterator
 from random import Random
 
 import msgspec
@@ -16,7 +19,7 @@ from events.event import Fact
 from events.facts import GenesisDeclared, RecordRefused, StreamMarked, StreamRegistered
 from events.record import HEADER_BYTES_MAX, RECORD_BYTES_MAX, Bodies
 from settlement import sorting as sorting_module
-from settlement.ingest import Partitions, Receipt, ingest_whole
+from settlement.ingest import Partitions, Receipt, ingest, ingest_whole
 from settlement.lines import LINE_BYTES_MAX, Chunk, Line
 from tests.events.mutants import mutants
 from tests.networks import build_network
@@ -200,6 +203,28 @@ def test_a_file_sent_again_is_told_without_reading_its_lines_alone(monkeypatch: 
     (receipt,) = desk.ingest(kept, 10_000)
 
     assert receipt.duplicates == len(kept) > 50
+
+
+def test_a_chunk_goes_with_its_batch_and_waits_for_no_collector() -> None:
+    world = build_world(2)
+    desk = Desk(world.parameters, 2)
+    lines = as_lines(troubled(world.facts(), Random(1)))
+    left: list[weakref.ref[Chunk]] = []
+
+    def chunks() -> Iterator[Chunk]:
+        for start in range(0, len(lines), 20):
+            chunk = Chunk.of(lines[start : start + 20])
+            left.append(weakref.ref(chunk))
+            yield chunk
+
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in ingest(chunks(), "test", Partitions(desk.partitions), no_clock):
+            assert not any(chunk() for chunk in left[:-1])
+    finally:
+        gc.enable()
+    assert len(left) > 5
 
 
 room = RECORD_BYTES_MAX - HEADER_BYTES_MAX
