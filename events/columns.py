@@ -25,6 +25,8 @@ __all__ = ["Batch", "Columns", "Integers", "count_lines", "read_columns", "read_
 
 Integers = npt.NDArray[np.int64]
 _VALUE = 2
+# `Columns.bytes` is another thing.
+_Bytes = bytes
 # As many as the line of an event has, or more.
 _LINE_BYTES = 1_024
 _KINDS = {kind.__name__.encode(): kind for kind in FACTS + DECISIONS}
@@ -160,12 +162,48 @@ class Columns:
         taken.parents = self.parents[mask]
         return taken
 
+    def move(self, data: _Bytes, lines: int) -> "Columns":
+        """Return the events as those of longer bytes that begin alike, and of lines so much further."""
+        items = self._items
+        if lines:
+            items = items.copy()
+            items[:, 0] += lines
+        return Columns(self.kind, data, self.rows + lines, self._cells, self._shape, items)
+
+    def join(self, behind: "Columns") -> "Columns":
+        """Return these events and others of their type and bytes, that stand in lines behind them."""
+        assert self._shape is behind._shape
+        rows, cells = (np.concatenate(pair) for pair in ((self.rows, behind.rows), (self._cells, behind._cells)))
+        items = [self._items, behind._items]
+        width = max(each.shape[1] for each in items)
+        if any(each.shape[1] < width for each in items):
+            # A reader's items become wider as it meets more types.
+            items = [np.pad(each, ((0, 0), (0, width - each.shape[1]))) for each in items]
+        return Columns(self.kind, self.data, rows, cells, self._shape, np.concatenate(items))
+
 
 class Batch(NamedTuple):
     """A batch of lines: those that fit a shape, by type; and the numbers of the rest, from 0."""
 
     columns: dict[type[Event], Columns]
     rest: Integers
+
+    def lines(self) -> int:
+        """Return the number behind the last line that fits a shape."""
+        return 1 + max(int(columns.rows[-1]) for columns in self.columns.values())
+
+    def extend(self, lines: bytes) -> "Batch":
+        """Return the batch with more lines, each with its LF and of a shape; they are numbered from `lines()` on."""
+        count, own = self.lines(), next(iter(self.columns.values())).data
+        data = own + lines
+        starts, ends = split_lines(lines)
+        more = read_columns(data, starts + len(own), ends + len(own))
+        assert not len(more.rest)
+        columns = {kind: mine.move(data, 0) for kind, mine in self.columns.items()}
+        for kind, found in more.columns.items():
+            moved = found.move(data, count)
+            columns[kind] = columns[kind].join(moved) if kind in columns else moved
+        return Batch(columns, self.rest)
 
 
 def read_columns(data: bytes, starts: Integers, ends: Integers, *, wrapped: bool = False) -> Batch:

@@ -12,9 +12,20 @@ from events.facts import JobCancelled, JobDispatched, JobFailed, JobSubmitted, Q
 from events.hashing import Spans, join_texts, number_texts
 from ledger.bps import Integers
 
-__all__ = ["AGREED", "CANCELLED", "DISPATCHED", "FAILED", "METERED", "OTHER", "SUBMITTED", "JobFacts", "ranges"]
+__all__ = [
+    "AGREED",
+    "CANCELLED",
+    "DISPATCHED",
+    "FAILED",
+    "KINDS",
+    "METERED",
+    "OTHER",
+    "SUBMITTED",
+    "JobFacts",
+    "ranges",
+]
 
-_KINDS: tuple[type[Event], ...] = (
+KINDS: tuple[type[Event], ...] = (
     JobSubmitted,
     JobDispatched,
     UsageMetered,
@@ -28,13 +39,15 @@ OTHER, SUBMITTED, DISPATCHED, METERED, AGREED, FAILED, CANCELLED = range(7)
 class JobFacts:
     """Reads the kinds that lives are made of. A job that shares its id with a fact of another kind is left out.
 
-    `kinds`, `jobs`, `consumers`, `places`, `times` have a row per line; equal `jobs` are of one consumer and id.
+    `kinds`, `jobs`, `consumers`, `places`, `times` have a row per line; equal `jobs` are of one consumer and id. Lines
+    from `own` on are of batches before.
     """
 
-    def __init__(self, batch: Batch) -> None:
+    def __init__(self, batch: Batch, own: int) -> None:
         """Number consumers and jobs; there is one fact about a job at least."""
-        count = 1 + max(int(columns.rows[-1]) for columns in batch.columns.values())
-        self._columns = {kind: batch.columns[event] for kind, event in enumerate(_KINDS, 1) if event in batch.columns}
+        count = batch.lines()
+        self.own = own
+        self._columns = {kind: batch.columns[event] for kind, event in enumerate(KINDS, 1) if event in batch.columns}
         self.data = next(iter(self._columns.values())).data
         self._spans: dict[tuple[str, int | None], tuple[Integers, Integers]] = {}
         self.kinds, self.consumers, self.places, self.times, ids = np.zeros((5, count), dtype=np.int64)
@@ -57,6 +70,11 @@ class JobFacts:
     def names(self) -> list[str]:
         """The names of the consumers, by number."""
         return join_texts(self.data, *self._consumer_firsts).decode("ascii").split("\n")[:-1]
+
+    def places_of(self, lines: Integers) -> list[tuple[str, str]]:
+        """Return consumer and id of the jobs that the facts in some lines are about."""
+        ids = join_texts(*self.span("subject", lines)).decode("ascii").split("\n")[:-1]
+        return list(zip([self.names[number] for number in self.consumers[lines].tolist()], ids, strict=True))
 
     def numbers(self, kind: int, path: str, lines: Integers) -> Integers:
         """Return a member's numbers, of facts of one kind that stand in some lines."""

@@ -12,13 +12,15 @@ from hashlib import sha256
 import msgspec
 import numpy as np
 
+from events.codec import decode
 from events.decisions import AgreedLine, DutyCount
-from events.facts import Quote
+from events.facts import JobDispatched, JobSubmitted, JobSubmittedData, Quote, UsageMetered
 from events.refusal import Reason, Refusal
+from ledger.metering import hold_for
 from settlement.keys import KeySet
 from settlement.proof import Proof
 
-__all__ = ["EpochSum", "Job", "LaneState", "Spend", "Withheld"]
+__all__ = ["Begun", "EpochSum", "Job", "LaneState", "Spend", "Withheld"]
 
 
 class Job(msgspec.Struct):
@@ -41,6 +43,16 @@ class Job(msgspec.Struct):
     agreeing: tuple[str, ...] = ()
     proofs: dict[int, Proof] | None = None
     until: int = 0
+
+    @staticmethod
+    def of(data: JobSubmittedData) -> "Job":
+        """Return a job as it is submitted."""
+        owned = data.authority == "owner"
+        return Job(consumer=data.consumer, nodes=data.nodes, gpu_seconds_max=data.gpu_seconds_max, owned=owned)
+
+    def holds_for(self, quotes: dict[str, Quote]) -> dict[str, int]:
+        """Return what these nodes may come to earn at most, base units."""
+        return {node: hold_for(int(quote.price), self.gpu_seconds_max) for node, quote in quotes.items()}
 
     def fund(self, quotes: dict[str, Quote], holds: dict[str, int]) -> None:
         """Begin the attempt on these holds; escrow = Σ holds in base units."""
@@ -79,6 +91,34 @@ class Job(msgspec.Struct):
         proof = self.proof_of(self.attempt)
         if proof is not None:
             self.keep(self.attempt, proof)
+
+
+class Begun(msgspec.Struct):
+    """A regular life that has begun (see `settlement.lives`), as the lines of its facts: so many, each with its LF.
+
+    `escrow` in base units.
+    """
+
+    lines: bytes
+    facts: int
+    escrow: int
+    gpu_seconds_max: int
+
+    def read(self) -> Job:
+        """Return the job that one by one these facts would have made."""
+        submitted, *others = (decode(line) for line in self.lines.splitlines())
+        assert isinstance(submitted, JobSubmitted)
+        job = Job.of(submitted.data)
+        for fact in others:
+            if isinstance(fact, JobDispatched):
+                quotes = {quote.node: quote for quote in fact.data.quotes}
+                job.attempt = fact.data.attempt
+                job.fund(quotes, job.holds_for(quotes))
+            else:
+                assert isinstance(fact, UsageMetered)
+                job.usage[fact.data.node] = fact.data.gpu_seconds
+        assert job.escrow == self.escrow
+        return job
 
 
 class Spend(msgspec.Struct):
@@ -151,7 +191,7 @@ class LaneState(msgspec.Struct):
 
     oldest_open: int
     available: dict[str, int] = {}
-    jobs: dict[tuple[str, str], Job] = {}
+    jobs: dict[tuple[str, str], Job | Begun] = {}
     closed: KeySet = msgspec.field(default_factory=KeySet)
     ended: dict[tuple[str, str], Job] = {}
     spends: dict[tuple[str, str], Spend] = {}
@@ -167,9 +207,16 @@ class LaneState(msgspec.Struct):
         """Tell whether a consumer's job is open or was closed."""
         return (consumer, job_id) in self.jobs or self.closed.has(_digest(consumer, job_id))
 
+    def open_job(self, consumer: str, job_id: str) -> Job | None:
+        """Return an open job of a consumer's. From here on it goes one by one."""
+        job = self.jobs.get((consumer, job_id))
+        if isinstance(job, Begun):
+            job = self.jobs[consumer, job_id] = job.read()
+        return job
+
     def find(self, consumer: str, job_id: str) -> Job | Refusal:
         """Find an open job of a consumer's."""
-        job = self.jobs.get((consumer, job_id))
+        job = self.open_job(consumer, job_id)
         if job is None:
             return Refusal(Reason.JOB_CLOSED if self.knows_job(consumer, job_id) else Reason.JOB_UNKNOWN, job_id)
         return job

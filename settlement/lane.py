@@ -199,12 +199,7 @@ class Lane:
             return Refusal(Reason.JOB_EXISTS, fact.subject)
         if data.asset != self._asset:
             return Refusal(Reason.ASSET_UNKNOWN, data.asset)
-        self.state.jobs[data.consumer, fact.subject] = Job(
-            consumer=data.consumer,
-            nodes=data.nodes,
-            gpu_seconds_max=data.gpu_seconds_max,
-            owned=data.authority == "owner",
-        )
+        self.state.jobs[data.consumer, fact.subject] = Job.of(data)
         return None
 
     def _dispatch(self, accepted: Accepted, fact: JobDispatched) -> Refusal | None:
@@ -226,7 +221,7 @@ class Lane:
         for quote in data.quotes:
             if refusal := self._below_minimum(quote):
                 return refusal
-        holds = {node: hold_for(int(quote.price), job.gpu_seconds_max) for node, quote in quotes.items()}
+        holds = job.holds_for(quotes)
         amount = sum(holds.values())
         if job.owned and (refusal := self._beyond_spend(accepted, fact.subject, job, amount)):
             return refusal
@@ -355,7 +350,7 @@ class Lane:
 
     def _go_on(self, accepted: Accepted, consumer: str, job_id: str) -> None:
         """Release a job that waited for this proof alone; one that is over has nothing to release."""
-        job = self.state.jobs.get((consumer, job_id))
+        job = self.state.open_job(consumer, job_id)
         if job is not None:
             self._release_when_ready(accepted, job_id, job)
 

@@ -18,7 +18,7 @@ from events.refusal import Refusal
 from ledger.parameters import Parameters
 from settlement.intake import Accepted, Run
 from settlement.lane import Lane
-from settlement.life_run import BatchLives, merge, payer_of
+from settlement.life_run import BatchLives, Found, merge, payer_of
 from settlement.output import Decided
 from settlement.whole_jobs import Taken, WholeJobs
 
@@ -81,14 +81,14 @@ class LaneRuns:
         late = run.late[start - run.start : end - run.start]
         found = self._lives.find(start, end, late)
         alone, facts = self._apart(found, start, late)
-        chosen = self._lives.covered(found, facts) if len(found) else found
-        if len(chosen) < len(found):
+        chosen = self._lives.covered(found, facts) if len(found.lives) else found
+        if len(chosen.lives) < len(found.lives):
             alone, facts = self._apart(chosen, start, late)
-        if not len(chosen):
+        if not len(chosen.lives):
             for accepted in facts:
                 self._lane.decide(accepted, network_time)
             return self._lane.give()
-        asked, moves, lines = self._lives.asked(chosen), *self._lives.close(chosen)
+        asked, moves, lines = self._lives.asked(chosen), *self._lives.take(chosen)
         self._lane.writer.count_many(lines.epochs, lines.leaves, lines.fee, lines.burn)
         answered: list[int] = []
         for line, accepted in zip(alone, facts, strict=True):
@@ -102,10 +102,10 @@ class LaneRuns:
         moves.make_all()
         return merge(lines, self._lane.give(), answered)
 
-    def _apart(self, lives: Integers, start: int, late: npt.NDArray[np.bool_]) -> tuple[list[int], list[Accepted]]:
+    def _apart(self, found: Found, start: int, late: npt.NDArray[np.bool_]) -> tuple[list[int], list[Accepted]]:
         """Return the lines in which no facts of these lives stand, and their facts."""
         alone = np.ones(len(late), dtype=np.bool_)
-        alone[self._lives.lines_of(lives) - start] = False
+        alone[self._lives.lines_of(found) - start] = False
         lines = np.flatnonzero(alone)
         return (lines + start).tolist(), self._facts.accept(lines + start, late[lines])
 

@@ -39,6 +39,13 @@ class LifeLines(NamedTuple):
     fee: Integers
     left: Integers
 
+    @staticmethod
+    def none() -> "LifeLines":
+        """Return no decisions."""
+        column = np.zeros(0, dtype=np.int64)
+        leaves = np.zeros((0, 32), dtype=np.uint8)
+        return LifeLines(b"", column, column, column, column, leaves, column, column, column, column)
+
     def pick(self, rows: Integers) -> "LifeLines":
         """Return some of the decisions."""
         return LifeLines(
@@ -56,20 +63,23 @@ class LifeLines(NamedTuple):
 
 
 def write_lives(lives: Lives, parameters: Parameters, params_hash: str) -> LifeLines:
-    """Write all decisions, those of the same kind side by side."""
-    writer = _Writer(lives.facts, parameters, params_hash)
-    held = (lives.dispatched >= 0) & ~np.isin(lives.dispatched, list(lives.beyond))
-    settled = (lives.endings == METERED) | (lives.endings == AGREED)
+    """Write all decisions on facts of the batch, those of the same kind side by side."""
+    writer, own = _Writer(lives.facts, parameters, params_hash), lives.facts.own
+    held = (lives.dispatched >= 0) & (lives.dispatched < own) & ~np.isin(lives.dispatched, list(lives.beyond))
+    over = lives.ended >= 0
+    settled = over & ((lives.endings == METERED) | (lives.endings == AGREED))
     parts = [
         write(lives, np.flatnonzero(some))
         for write, some in (
             (writer.hold, held),
             (writer.settle, settled),
-            (partial(writer.refund, kind=FAILED), lives.endings == FAILED),
-            (partial(writer.refund, kind=CANCELLED), lives.endings == CANCELLED),
+            (partial(writer.refund, kind=FAILED), over & (lives.endings == FAILED)),
+            (partial(writer.refund, kind=CANCELLED), over & (lives.endings == CANCELLED)),
         )
         if some.any()
     ]
+    if not parts:
+        return LifeLines.none()
     before = np.cumsum([0, *(len(part.data) for part in parts)]).tolist()
     parts = [
         part._replace(starts=part.starts + start, ends=part.ends + start)

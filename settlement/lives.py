@@ -1,4 +1,4 @@
-"""Regular lives: jobs of declared authority that stand whole in one batch and that nothing of their own refuses.
+"""Regular lives: jobs of declared authority that nothing of their own refuses, as far as they have come.
 
     submitted, cancelled                                          refunded 0
     submitted, dispatched, failed or cancelled                    held, refunded
@@ -6,36 +6,56 @@
     submitted, dispatched to n, each metered once, all agree      held, settled; one node of each operator is paid
     submitted, dispatched for more than there is, cancelled       refused, refunded 0
 
-Such a life asks the lane's state three things only: whether the job is new, whether its consumer can pay, and which
-epochs are open (see `settlement.life_run`). All else follows from its own facts, and is worked out here by columns, for
-a whole batch: the vectorised twin of the handlers of `settlement.lane`. What is not regular goes through those.
+Such a life asks the lane's state three things only: whether the job is new, or has begun so; whether its consumer can
+pay; which epochs are open (see `settlement.life_run`). All else follows from its own facts, and is worked out here by
+columns, for a whole batch: the vectorised twin of the handlers of `settlement.lane`. What is not regular goes through
+those. A life that goes on stands here whole: its facts from batches before are read again behind the batch's own.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from events.columns import Batch, Columns
-from events.facts import JobDispatched, JobSubmitted, StreamMarked
+from events.facts import JobDispatched, JobSubmitted
 from events.hashing import number_texts
 from ledger.bps import Integers
 from ledger.metering import bound_many, fits_many, hold_for, hold_many, price_many
 from ledger.parameters import Parameters
 from ledger.price import keeps_many, quote_price
 from ledger.quorum import paid_many
-from settlement.job_facts import AGREED, CANCELLED, DISPATCHED, FAILED, METERED, OTHER, SUBMITTED, JobFacts, ranges
+from settlement.job_facts import (
+    AGREED,
+    CANCELLED,
+    DISPATCHED,
+    FAILED,
+    KINDS,
+    METERED,
+    OTHER,
+    SUBMITTED,
+    JobFacts,
+    ranges,
+)
+from settlement.jobs import Begun, Job
 
-__all__ = ["Lives", "Nodes", "find_lives"]
+__all__ = ["OPEN_PART", "Lives", "Nodes", "find_lives"]
 
 Mask = npt.NDArray[np.bool_]
+Place = tuple[str, str]
 
+# Open jobs are few where a batch has this many lines for each.
+OPEN_PART = 4
 # Of what is held for a life the bits above the lowest 31 come to less than this, so that its sum is below 2^62.
 _HIGH_MAX = 2**31 - 64
 
 
 class _Groups(NamedTuple):
-    """The facts of jobs, job by job: the lines `lines[starts[i] : starts[i] + sizes[i]]` are about job i."""
+    """The facts of jobs, job by job: the lines `lines[starts[i] : starts[i] + sizes[i]]` are about job i.
+
+    A job's facts stand in their order, those of batches before first.
+    """
 
     facts: JobFacts
     lines: Integers
@@ -53,12 +73,18 @@ class _Groups(NamedTuple):
         return np.asarray(self.lines[self.starts + self.sizes - 1])
 
     def endings(self) -> Integers:
+        """Return the kind of each job's last fact."""
         return self.facts.kinds[self.last()]
 
     def metered(self) -> Integers:
         """Count the usage of each job of a regular shape."""
         endings = self.endings()
-        return np.where(endings == METERED, 1, np.where(endings == AGREED, self.sizes - 3, 0))
+        return np.where(endings == METERED, self.sizes - 2, np.where(endings == AGREED, self.sizes - 3, 0))
+
+    def over(self) -> Mask:
+        """Tell which jobs of a regular shape have come to their end."""
+        endings, wanted = self.endings(), self.facts.numbers(SUBMITTED, "data.nodes", self.nth(0))
+        return np.asarray(np.isin(endings, (AGREED, FAILED, CANCELLED)) | ((endings == METERED) & (wanted == 1)))
 
 
 class Nodes(NamedTuple):
@@ -93,11 +119,11 @@ class Nodes(NamedTuple):
 
 
 class Lives(NamedTuple):
-    """Regular lives, a row each, and their nodes. Facts are named by their lines in the batch.
+    """Regular lives, a row each, and their nodes. Facts are named by their lines in the batch (see `JobFacts`).
 
-    `lines[starts[i] : starts[i] + sizes[i]]` are all of a life's; `dispatched` is -1 where there is none; `endings` are
-    kinds. `beyond`: by the line of its dispatch, what a life asks for that no column can hold. It is regular as long as
-    its consumer cannot have that much; nothing is held for it.
+    `lines[starts[i] : starts[i] + sizes[i]]` are all of a life's; `dispatched` and `ended` are -1 where there is no
+    such fact; `endings` are the kinds of their last facts. `beyond`: by the line of its dispatch, what a life asks for
+    that no column can hold. It is regular as long as its consumer cannot have that much; nothing is held for it.
     """
 
     facts: JobFacts
@@ -112,27 +138,21 @@ class Lives(NamedTuple):
     beyond: dict[int, int]
 
 
-def find_lives(batch: Batch, parameters: Parameters, params_hash: str) -> Lives | None:
-    """Find the regular lives of a batch, in the order in which they were submitted, and price them; or None."""
-    if not {JobSubmitted, JobDispatched} <= batch.columns.keys():
+def find_lives(
+    batch: Batch, parameters: Parameters, params_hash: str, jobs: Mapping[Place, Job | Begun]
+) -> Lives | None:
+    """Find the regular lives of a batch and price those that end; or None. `jobs`: what is open from batches before."""
+    groups = _group(batch, jobs)
+    if groups is None:
         return None
-    facts = JobFacts(batch)
-    lines = np.flatnonzero(facts.kinds != OTHER)
-    lines = lines[np.argsort(facts.jobs[lines], kind="stable")]
-    starts = np.flatnonzero(np.diff(facts.jobs[lines], prepend=-1))
-    groups = _Groups(facts, lines, starts, np.diff(starts, append=len(lines)))
-    if len(starts):
-        groups = groups.pick(_has_shape(groups) & _is_within(groups, batch))
-        groups = groups.pick(_is_plain(groups, parameters.unit.asset, params_hash))
-    if not len(groups.starts):
-        return None
-    groups = groups.pick(np.argsort(groups.nth(0)))
+    groups = groups.pick(_has_shape(groups))
+    groups = groups.pick(_is_plain(groups, parameters.unit.asset, params_hash))
     lists = _read(groups)
     held, nodes = _hold(groups, lists, parameters)
     beyond = _hold_beyond(groups, lists, ~held & (groups.endings() == CANCELLED), parameters)
     second = groups.nth(1)
     held |= np.isin(second, list(beyond))
-    held[_doubled(lists)] = False
+    held[_doubled(lists.quoted * lists.names + lists.nodes) // max(lists.names, 1)] = False
     metered, nodes = _meter(groups, lists, nodes)
     agreed, nodes = _agree(groups, lists, nodes)
     good = held & metered & agreed
@@ -143,45 +163,66 @@ def find_lives(batch: Batch, parameters: Parameters, params_hash: str) -> Lives 
     return Lives(
         *groups,
         submitted=groups.nth(0),
-        dispatched=np.where(facts.kinds[second] == DISPATCHED, second, -1),
-        ended=groups.last(),
+        dispatched=np.where(groups.facts.kinds[second] == DISPATCHED, second, -1),
+        ended=np.where(groups.over(), groups.last(), -1),
         endings=groups.endings(),
         nodes=_price(nodes),
         beyond=beyond,
     )
 
 
+def _group(batch: Batch, jobs: Mapping[Place, Job | Begun]) -> _Groups | None:
+    """Group the facts of a batch by job, with those from batches before; or None where too few kinds are there."""
+    own = batch.lines()
+    # Of few open jobs all are read again; of many those of which the batch says more.
+    places = jobs if len(jobs) <= own // OPEN_PART else _unsubmitted(batch, own)
+    found = [job.lines for place in places if isinstance(job := jobs.get(place), Begun)]
+    if found:
+        batch = batch.extend(b"".join(found))
+    if not {JobSubmitted, JobDispatched} <= batch.columns.keys():
+        return None
+    facts = JobFacts(batch, own)
+    lines = np.flatnonzero(facts.kinds != OTHER)
+    # Those from batches before come first.
+    lines = np.roll(lines, len(lines) - int(lines.searchsorted(own)))
+    lines = lines[np.argsort(facts.jobs[lines], kind="stable")]
+    starts = np.flatnonzero(np.diff(facts.jobs[lines], prepend=-1))
+    return _Groups(facts, lines, starts, np.diff(starts, append=len(lines)))
+
+
+def _unsubmitted(batch: Batch, own: int) -> set[Place]:
+    """Return the jobs of which the batch says more than that they are submitted."""
+    others = {kind: batch.columns[kind] for kind in KINDS if kind in batch.columns and kind is not JobSubmitted}
+    if not others:
+        return set()
+    facts = JobFacts(Batch(others, batch.rest), own)
+    return set(facts.places_of(np.flatnonzero(facts.kinds != OTHER)))
+
+
 def _has_shape(groups: _Groups) -> Mask:
-    """Tell which jobs' facts come in the order of a regular life."""
+    """Tell which jobs' facts come in the order of a regular life, as far as they go."""
     kinds = groups.facts.kinds
     first, second, last = kinds[groups.nth(0)], kinds[groups.nth(1)], groups.endings()
     metered = np.add.reduceat(kinds[groups.lines] == METERED, groups.starts, dtype=np.int64)
-    # All but what was submitted, dispatched, and the last.
-    between = groups.sizes - 3
-    unheld = (between == -1) & (last == CANCELLED)
-    alone = (between == 0) & ((last == METERED) | (last == FAILED) | (last == CANCELLED))
-    shared = (between > 0) & (last == AGREED) & (metered == between)
-    return np.asarray((first == SUBMITTED) & (unheld | (second == DISPATCHED) & (alone | shared)))
-
-
-def _is_within(groups: _Groups, batch: Batch) -> Mask:
-    """Tell which jobs' facts can come in one run: no mark, after which time goes on, stands among them."""
-    breaks = batch.rest
-    if StreamMarked in batch.columns:
-        breaks = np.sort(np.concatenate((breaks, batch.columns[StreamMarked].rows)))
-    return np.asarray(np.searchsorted(breaks, groups.nth(0)) == np.searchsorted(breaks, groups.last()))
+    # All that follows what was submitted and dispatched.
+    behind = groups.sizes - 2
+    unheld = (behind == -1) | ((behind == 0) & (last == CANCELLED))
+    running = metered == behind
+    alone = (behind == 1) & ((last == FAILED) | (last == CANCELLED))
+    shared = (behind > 1) & (last == AGREED) & (metered == behind - 1)
+    return np.asarray((first == SUBMITTED) & (unheld | (second == DISPATCHED) & (running | alone | shared)))
 
 
 def _is_plain(groups: _Groups, asset: str, params_hash: str) -> Mask:
     """Tell which jobs are of declared authority, and of one attempt at as many nodes as were asked for.
 
-    As many are metered, and agree, where any are. As `Lane._submit` and what `Lane._dispatch` asks first.
+    As many are metered, where they agree. As `Lane._submit` and what `Lane._dispatch` asks first.
     """
     facts, submitted, second, last = groups.facts, groups.nth(0), groups.nth(1), groups.last()
     endings, metered, wanted = groups.endings(), groups.metered(), facts.numbers(SUBMITTED, "data.nodes", submitted)
     plain = facts.are(SUBMITTED, "data.asset", {asset}, submitted)
     plain &= facts.are(SUBMITTED, "data.authority", {"declared"}, submitted)
-    plain &= (metered == 0) | (metered == wanted)
+    plain &= metered <= wanted
     held = np.flatnonzero(facts.kinds[second] == DISPATCHED)
     plain[held] &= facts.are(DISPATCHED, "data.params_hash", {"", params_hash}, second[held])
     plain[held] &= facts.numbers(DISPATCHED, "data.attempt", second[held]) == 1
@@ -193,7 +234,7 @@ def _is_plain(groups: _Groups, asset: str, params_hash: str) -> Mask:
     shared = np.flatnonzero(endings == AGREED)
     if len(shared):
         # What one node has metered is settled at once.
-        plain[shared] &= wanted[shared] > 1
+        plain[shared] &= (wanted[shared] > 1) & (metered[shared] == wanted[shared])
         plain[shared] &= facts.counts(AGREED, "data.agreeing", last[shared]) == metered[shared]
     return plain
 
@@ -266,23 +307,25 @@ def _hold_beyond(groups: _Groups, lists: _Lists, jobs: Mask, parameters: Paramet
     return {line: amount for line, amount in asked.items() if line not in refused}
 
 
-def _doubled(lists: _Lists) -> Integers:
-    """Return the jobs that are dispatched twice to a node."""
-    named = np.sort(lists.quoted * lists.names + lists.nodes)
-    return np.asarray(named[1:][named[1:] == named[:-1]] // lists.names)
+def _doubled(named: Integers) -> Integers:
+    """Return the numbers that are there twice."""
+    named = np.sort(named)
+    return np.asarray(named[1:][named[1:] == named[:-1]])
 
 
 def _meter(groups: _Groups, lists: _Lists, nodes: Nodes) -> tuple[Mask, Nodes]:
-    """Tell which jobs' nodes are each metered once, where any is; return the nodes with their GPU-seconds."""
-    good, metered = np.ones(len(groups.starts), dtype=np.bool_), groups.metered() > 0
-    mine, theirs, others = _side_by_side(lists, metered, lists.metered, lists.users)
+    """Tell which jobs' usage is of their nodes, once of each; return the nodes with their GPU-seconds.
+
+    Those are paid whose job ends.
+    """
+    mine, others = _find_nodes(lists, lists.metered, lists.users)
+    good, seconds = np.ones(len(groups.starts), dtype=np.bool_), nodes.seconds.copy()
     good[others] = False
-    seconds = nodes.seconds.copy()
-    if len(theirs):
+    if len(lists.usage):
         facts = groups.facts
-        seconds[mine] = facts.numbers(METERED, "data.gpu_seconds", lists.usage)[theirs]
+        seconds[mine] = facts.numbers(METERED, "data.gpu_seconds", lists.usage)
         good[lists.metered[facts.numbers(METERED, "data.attempt", lists.usage) != 1]] = False
-    paid = metered[nodes.life]
+    paid = (groups.over() & (groups.metered() > 0))[nodes.life]
     good[nodes.life[paid & ~fits_many(nodes.price, seconds)]] = False
     return good, nodes._replace(seconds=seconds, paid=paid.astype(np.int64))
 
@@ -292,7 +335,7 @@ def _agree(groups: _Groups, lists: _Lists, nodes: Nodes) -> tuple[Mask, Nodes]:
     good, shared = np.ones(len(groups.starts), dtype=np.bool_), groups.endings() == AGREED
     if not len(lists.agreed):
         return good, nodes
-    _, _, others = _side_by_side(lists, shared, lists.agreed, lists.agreeing)
+    _, others = _find_nodes(lists, lists.agreed, lists.agreeing)
     mine, paid = np.flatnonzero(shared[nodes.life]), nodes.paid.copy()
     paid[mine] = paid_many(nodes.life[mine], nodes.operators[mine])
     good[shared] = np.bincount(nodes.life[mine[paid[mine] > 0]], minlength=len(good))[shared] > 0
@@ -300,15 +343,17 @@ def _agree(groups: _Groups, lists: _Lists, nodes: Nodes) -> tuple[Mask, Nodes]:
     return good, nodes._replace(paid=paid)
 
 
-def _side_by_side(lists: _Lists, jobs: Mask, of: Integers, names: Integers) -> tuple[Integers, Integers, Integers]:
-    """Put names that were said `of` some jobs beside the nodes of these, of which there are as many.
+def _find_nodes(lists: _Lists, of: Integers, names: Integers) -> tuple[Integers, Integers]:
+    """Find the nodes that are named `of` some jobs.
 
-    Returns the rows of the nodes, the rows of the names, and the jobs in which they differ.
+    Returns by name the row of the node, or any; and the jobs of which a node is named twice, or is none of theirs.
     """
-    nodes, others = lists.quoted * lists.names + lists.nodes, of * lists.names + names
-    mine, theirs = np.flatnonzero(jobs[lists.quoted]), np.argsort(others)
-    mine = mine[np.argsort(nodes[mine])]
-    return mine, theirs, of[theirs[nodes[mine] != others[theirs]]]
+    nodes, named = lists.quoted * lists.names + lists.nodes, of * lists.names + names
+    order = np.argsort(nodes)
+    if not len(order):
+        return named * 0, of
+    rows = order[np.minimum(np.searchsorted(nodes, named, sorter=order), len(order) - 1)]
+    return rows, np.concatenate((of[nodes[rows] != named], _doubled(named) // max(lists.names, 1)))
 
 
 def _price(nodes: Nodes) -> Nodes:

@@ -300,6 +300,26 @@ def test_some_of_the_events_keep_their_members_and_items(events: list[Event], pi
         assert build_events(columns.take(mask)) == [one for place, one in enumerate(of_kind) if mask[place]]
 
 
+@given(
+    events=st.lists(any_events, min_size=1, max_size=12).filter(lambda events: any(fits(encode(e)) for e in events)),
+    behind=st.lists(any_events, max_size=12),
+)
+def test_lines_behind_a_batch_are_its_last_events(events: list[Event], behind: list[Event]) -> None:
+    lines, more = [encode(event) for event in events], [encode(event) for event in behind if fits(encode(event))]
+    batch = read_lines(read_columns, lines)
+
+    extended = batch.extend(b"".join(line + b"\n" for line in more))
+
+    every = [*lines[: batch.lines()], *more]
+    assert extended.rest.tolist() == batch.rest.tolist()
+    for kind, columns in extended.columns.items():
+        assert columns.bytes("") == [every[row] for row in columns.rows.tolist()]
+        decoded = [decode(line) for line in columns.bytes("")]
+        check(columns, kind, decoded)
+        assert build_events(columns) == decoded
+    assert sum(map(len, extended.columns.values())) == sum(map(len, batch.columns.values())) + len(more)
+
+
 def test_items_keep_their_events_when_some_are_picked() -> None:
     lines = [encode(sample(JobDispatched)), encode(sample(UsageMetered)), encode(sample(JobDispatched))]
 

@@ -50,6 +50,7 @@ from events.stakes import SlashReversed, SlashReversedData, SlashUpheld, SlashUp
 from ledger.parameters import parameters_from_toml
 from ledger.slash import case_id
 from settlement.intake import Accepted
+from settlement.jobs import Job
 from settlement.lane import Lane
 from settlement.output import Decided
 
@@ -239,6 +240,12 @@ class OneLane:
         (refusal,) = said
         assert isinstance(refusal, DecisionRefused)
         return refusal.data.reason
+
+    def open_job(self) -> Job:
+        """Return the job that the tests are about, while it is open."""
+        job = self.lane.state.open_job(C, "j")
+        assert job is not None
+        return job
 
     def evidence(self) -> list[tuple[str, str]]:
         """Return role and accused of all evidence."""

@@ -1,29 +1,19 @@
 """What may not matter does not: batches, restarts, duplicates, the order of independent jobs and streams."""
 
-from collections.abc import Iterator
 from itertools import pairwise
 from random import Random
-from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from settlement import life_run
 from tests.settlement.desk import Desk, settled
 from tests.worlds import build_world
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("lives_in_small_batches")]
 
 seeds = st.integers(0, 10**9)
 few = settings(max_examples=25, deadline=None)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _lives_in_small_batches() -> Iterator[None]:
-    """Decide regular lives by columns, however few the facts."""
-    with patch.object(life_run, "LIVES_MIN", 0):
-        yield
 
 
 def test_sizes_of_chunks_and_batches_change_no_digest() -> None:

@@ -7,7 +7,7 @@ import pytest
 from events.decisions import SlashEvidenced
 from events.instant import DAY
 from events.refusal import Reason
-from tests.settlement.one_lane import HOUR, PARAMETERS, C, OneLane, case_of
+from tests.settlement.one_lane import HOUR, PARAMETERS, OneLane, case_of
 
 WINDOW = PARAMETERS.slash.evidence_seconds * 1_000_000
 NODE_A, VALIDATOR_V = ("node", "a"), ("validator", "v")
@@ -211,7 +211,7 @@ def test_job_without_any_proof_is_closed_at_once() -> None:
         lane = OneLane()
         lane.begin("a")
         prepare(lane)
-        lane.fail(lane.lane.state.jobs[C, "j"].attempt)
+        lane.fail(lane.open_job().attempt)
 
         assert lane.refused(lane.challenge("a", passed=False)) == Reason.JOB_CLOSED
         assert lane.lane.state.ended == {}
@@ -225,14 +225,14 @@ def test_refused_proof_leaves_no_trace() -> None:
     lane.refused(lane.attest("v", "a"))
     lane.refused(lane.result("z"))
 
-    assert lane.lane.state.jobs[C, "j"].proofs is None
+    assert lane.open_job().proofs is None
 
 
 def test_declared_job_costs_no_proof() -> None:
     lane = OneLane()
     lane.submit(1, "declared")
     lane.dispatch("a")
-    job = lane.lane.state.jobs[C, "j"]
+    job = lane.open_job()
     lane.usage("a")
 
     assert job.proofs is None

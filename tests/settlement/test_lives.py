@@ -7,7 +7,7 @@ days.
 
 from collections import Counter
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import numpy as np
@@ -43,7 +43,7 @@ from settlement import life_run
 from settlement.intake import Accepted, Run
 from settlement.lane import Lane
 from settlement.lane_run import LaneRuns
-from settlement.life_run import BatchLives
+from settlement.life_run import BatchLives, Found
 from settlement.output import Decided
 from tests.settlement.test_whole_jobs import HASH, PARAMETERS
 
@@ -234,7 +234,7 @@ def state_of(lane: Lane, said: list[Said]) -> dict[str, Any]:
     state, names = lane.state, {fact.subject for fact, _ in said}
     return {
         "available": {consumer: amount for consumer, amount in state.available.items() if amount},
-        "jobs": state.jobs,
+        "jobs": {place: state.open_job(*place) for place in list(state.jobs)},
         "known": {(c, j) for c in CONSUMERS for j in names if state.knows_job(c, j)},
         "closed": len(state.closed),
         "ended": state.ended,
@@ -244,26 +244,36 @@ def state_of(lane: Lane, said: list[Said]) -> dict[str, Any]:
     }
 
 
-def check(said: list[Said], money: list[int], closed_days: int, cuts: list[int]) -> tuple[int, Counter[str]]:
-    """Decide both ways; return how many lives were taken at once, and what was decided."""
+class Checked(NamedTuple):
+    """How many facts were taken at once, how many lives went on so from another run, and what was decided."""
+
+    taken: int
+    went_on: int
+    decided: Counter[str]
+
+
+def check(said: list[Said], money: list[int], closed_days: int, cuts: list[int]) -> Checked:
+    """Decide both ways."""
     ends = sorted(cut % len(said) for cut in cuts)
     one, other = (new_lane(money, START // DAY + closed_days) for _ in range(2))
-    taken = 0
-    close = BatchLives.close
+    taken = went_on = 0
+    take = BatchLives.take
 
-    def count(lives: BatchLives, chosen: Any) -> Any:
-        nonlocal taken
-        taken += len(chosen)
-        return close(lives, chosen)
+    def count(lives: BatchLives, found: Found) -> Any:
+        nonlocal taken, went_on
+        taken += int(found.here.sum())
+        went_on += int((found.before > 0).sum())
+        return take(lives, found)
 
     expected = decide_alone(one, said)
-    with patch.object(life_run, "LIVES_MIN", 0), patch.object(BatchLives, "close", count):
+    with patch.object(life_run, "LIVES_MIN", 0), patch.object(BatchLives, "take", count):
         found = decide_in_runs(other, said, ends)
     assert found.data.split(b"\n") == expected.split(b"\n")
     assert found.hashes is not None
     assert found.hashes.tobytes() == hash_leaves(expected, *split_lines(expected)).tobytes()
     assert state_of(one, said) == state_of(other, said)
-    return taken, Counter(line.rpartition(b'"')[0].rpartition(b'"')[2].decode() for line in expected.splitlines())
+    decided = Counter(line.rpartition(b'"')[0].rpartition(b'"')[2].decode() for line in expected.splitlines())
+    return Checked(taken, went_on, decided)
 
 
 MONEY = st.lists(st.sampled_from([0, 10**6, 10**11, 2**63, 10**24, 10**40]), min_size=3, max_size=3)
@@ -279,19 +289,20 @@ def test_many_at_once_are_as_one_by_one(
 
 def test_the_worlds_are_neither_all_regular_nor_all_odd() -> None:
     """Lives are taken at once beside facts that are refused, or the test above would say little."""
-    both = taken = 0
+    both = taken = went_on = 0
     decided: Counter[str] = Counter()
     for seed in range(50):
-        mine, kinds = check(Lives(seed).facts(25), [10**24, 10**24, 10**11], 0, [seed * 7])
-        taken += mine
-        decided += kinds
-        both += mine > 0 and kinds["DecisionRefused"] > 0
+        mine = check(Lives(seed).facts(25), [10**24, 10**24, 10**11], 0, [seed * 7])
+        taken, went_on = taken + mine.taken, went_on + mine.went_on
+        decided += mine.decided
+        both += mine.taken > 0 and mine.decided["DecisionRefused"] > 0
     assert both >= 12
-    assert taken >= 50 * 4
+    assert taken >= 50 * 12
+    assert went_on >= 50 * 2
     assert min(decided[kind] for kind in ("EscrowFunded", "JobSettled", "JobRefunded", "DecisionRefused")) >= 50
 
 
-@pytest.mark.parametrize(("money", "brought", "at_once"), [(10**20, 0, 30), (10**40, 0, 29), (10**30, 10**15, 29)])
+@pytest.mark.parametrize(("money", "brought", "at_once"), [(10**20, 0, 31), (10**40, 0, 30), (10**30, 10**15, 30)])
 def test_who_asks_for_more_than_he_can_have_goes_with_the_others(money: int, brought: int, at_once: int) -> None:
     """He is refused with the balance of his turn; where he may come to have it, all that is his goes one by one."""
     lives = Lives(0)
@@ -310,12 +321,11 @@ def test_who_asks_for_more_than_he_can_have_goes_with_the_others(money: int, bro
         said.insert(15, (lives.producer.deposit(START, "c-0", "OMNI", brought, "d"), False))
         money = seconds * 10**30 - brought
 
-    taken, decided = check(said, [money, 10**20, 10**20], 0, [])
+    taken, went_on, decided = check(said, [money, 10**20, 10**20], 0, [])
 
-    # Of the others one is parted by the end of a run.
-    assert taken == at_once
-    assert decided["DecisionRefused"] == (at_once == 30)
-    assert decided["EscrowFunded"] == 30 + (at_once == 29)
+    assert (taken, went_on) == (3 * at_once, 1)
+    assert decided["DecisionRefused"] == (at_once == 31)
+    assert decided["EscrowFunded"] == 30 + (at_once == 30)
 
 
 def test_what_one_node_metered_is_settled_before_any_verdict() -> None:
@@ -326,7 +336,7 @@ def test_what_one_node_metered_is_settled_before_any_verdict() -> None:
         lives.job, lives.consumer, lives.time, lives.nodes = f"one-{number}", "c-0", START, 1
         said += lives._shared()
 
-    _, decided = check(said, [10**20] * 3, 0, [])
+    decided = check(said, [10**20] * 3, 0, []).decided
 
     assert decided == {"EscrowFunded": 10, "JobSettled": 10, "DecisionRefused": 10}
 
@@ -340,8 +350,7 @@ def test_what_may_never_be_granted_holds_up_nobody() -> None:
     quote = Quote(node="n", operator="o", price=str(10**30), minimum="0")
     said += [lives.submit(), lives.dispatch([quote]), *(fact for _ in range(20) for fact in lives.thread())]
 
-    taken, decided = check(said, [10**20] * 3, 0, [])
+    checked = check(said, [10**20] * 3, 0, [])
 
-    assert decided["DecisionRefused"] == 1
-    # All but the unfinished ones, and what the end of a run parts.
-    assert taken >= 30
+    assert checked.decided["DecisionRefused"] == 1
+    assert checked.taken == len(said) - 2

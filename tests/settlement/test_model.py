@@ -1,10 +1,8 @@
 """Random worlds: the books hold what a naive model holds, and the invariants of spec 2.4 hold on every fold."""
 
 from collections import Counter
-from collections.abc import Iterator
 from functools import cache
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 
@@ -13,12 +11,13 @@ from events.decisions import EpochClosed, FeeAllocated, JobSettled
 from events.event import Decision
 from events.stakes import SlashDistributed, SlashReversed, SlashUpheld, ValidatorRewardsAllocated
 from ledger.fold import Books
-from settlement import life_run
 from tests.naive.told import reasons, told
 from tests.networks import NETWORKS, build_network
 from tests.settlement.desk import Desk, money_of, settled
 from tests.settlement.live import differences
 from tests.worlds import ASSET, World, build_world, naive_of
+
+pytestmark = pytest.mark.usefixtures("lives_in_small_batches")
 
 BLOCKS = 10
 WORLDS_PER_BLOCK = 20
@@ -26,13 +25,6 @@ SHARE = 30
 # The rest is left to `make test`.
 BLOCKS_QUICK = 2
 QUICK_BLOCKS = [*range(BLOCKS_QUICK), *(pytest.param(n, marks=pytest.mark.slow) for n in range(BLOCKS_QUICK, BLOCKS))]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _lives_in_small_batches() -> Iterator[None]:
-    """Decide regular lives by columns, however few the facts."""
-    with patch.object(life_run, "LIVES_MIN", 0):
-        yield
 
 
 @cache

@@ -12,7 +12,7 @@ from events.decisions import DecisionRefused, EpochClosed, LaneEpochClosed
 from tests.networks import build_network
 from tests.settlement.desk import Desk, settled
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("lives_in_small_batches")]
 
 LANES = (1, 3, 8)
 BATCHES = ((50, 1), (1, 7), (1_000, 1_000))

@@ -27,7 +27,7 @@ from tests.networks import build_network
 from tests.settlement.desk import Desk, no_clock
 from tests.worlds import World, build_world
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("lives_in_small_batches")]
 
 LANES = (1, 3, 8)
 few = settings(max_examples=6, deadline=None)
