@@ -206,9 +206,9 @@ class Projecting:
         self._past.refresh()
         return made
 
-    def catch_up(self) -> None:
-        """Bring history and jobs up to the head."""
-        self.projector.catch_up(_Lap(self.watch.recorded))
+    def catch_up(self, is_over: Callable[[], bool] = lambda: False) -> None:
+        """Bring history and jobs up to the head, or on until `is_over`."""
+        self.projector.catch_up(_Lap(self.watch.recorded), is_over=is_over)
 
     def close(self) -> None:
         """Give back the database."""
@@ -252,7 +252,7 @@ class Stages:
         """
         return self.projecting is not None and self.projecting.seal(is_over, one=True)
 
-    def catch_up(self) -> None:
-        """Bring history and jobs up to the head."""
+    def catch_up(self, is_over: Callable[[], bool] = lambda: False) -> None:
+        """Bring history and jobs up to the head, or on until `is_over`."""
         if self.projecting is not None:
-            self.projecting.catch_up()
+            self.projecting.catch_up(is_over)

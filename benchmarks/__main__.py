@@ -150,6 +150,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     if options.pgledger:
         os.environ[PGLEDGER] = options.pgledger
+    if options.work is not None:
+        options.work.mkdir(parents=True, exist_ok=True)
     summaries: list[dict[str, Any]] = []
     for stream in options.stream or ["a"]:
         if options.count:

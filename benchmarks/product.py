@@ -1,7 +1,7 @@
 """The product's own path: create books, ingest a file of facts, settle, project; durable, nothing left out."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from time import perf_counter
 from typing import cast
@@ -43,9 +43,9 @@ class _Watched:
         with self._watch.stage("project"):
             return self._projector.run(on_record)
 
-    def catch_up(self, on_record: Progress | None = None) -> int:
+    def catch_up(self, on_record: Progress | None = None, *, is_over: Callable[[], bool]) -> int:
         with self._watch.stage("history"):
-            return self._projector.catch_up(on_record)
+            return self._projector.catch_up(on_record, is_over=is_over)
 
     def check_floors(self) -> None:
         self._projector.check_floors()

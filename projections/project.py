@@ -196,14 +196,24 @@ class Projector:
         self._run_facts(ends)
         return folded
 
-    def catch_up(self, on_record: Progress | None = None, ends: Mapping[str, int] | None = None) -> int:
-        """Bring history up to the head; return the number of decisions folded. Raises: LedgerInvariantBroken."""
+    def catch_up(
+        self,
+        on_record: Progress | None = None,
+        ends: Mapping[str, int] | None = None,
+        is_over: Callable[[], bool] = lambda: False,
+    ) -> int:
+        """Bring history up to the head, or on until `is_over`; return the number of decisions folded.
+
+        Raises: LedgerInvariantBroken.
+        """
         folded = 0
         for log in self._ledgers.values():
             self._fit_rows(log.name)
             name, head = history_of(log.name), self._position(log.name)
             end = head if ends is None else min(head, ends.get(name, 0))
             for batch in read_batches(log, self._position(name), end):
+                if is_over():
+                    return folded
                 self._write_history(batch)
                 folded += _finish(batch, on_record)
         return folded

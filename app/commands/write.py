@@ -302,6 +302,10 @@ def _follow(stages: Stages, stopping: Stopping, behind: int, idle_seconds: float
     """Settle and project until asked to stop, and once more then; return how many decisions were taken and folded."""
     decided = folded = 0
     alone = stages.settling is None
+
+    def is_over() -> bool:
+        return stopping.has_asked() or stages.has_more_coming()
+
     found = True
     while True:
         last, found_before = stopping.asked, found
@@ -313,8 +317,10 @@ def _follow(stages: Stages, stopping: Stopping, behind: int, idle_seconds: float
             break
         idle = not (found or found_before)
         # One file at a time, so that what comes in meanwhile does not wait for all.
-        sealed = idle and stages.seal_one(stopping.has_asked)
-        if idle or (behind >= BEHIND_MAX and not alone):
+        sealed = idle and stages.seal_one(is_over)
+        if idle and alone:
+            stages.catch_up(is_over)
+        elif idle or behind >= BEHIND_MAX:
             stages.catch_up()
             behind = 0
         stopping.wait(min(BUSY_SECONDS, idle_seconds) if found or sealed else idle_seconds)

@@ -300,6 +300,7 @@ def test_some_of_the_events_keep_their_members_and_items(events: list[Event], pi
         assert build_events(columns.take(mask)) == [one for place, one in enumerate(of_kind) if mask[place]]
 
 
+@pytest.mark.slow
 @given(
     events=st.lists(any_events, min_size=1, max_size=12).filter(lambda events: any(fits(encode(e)) for e in events)),
     behind=st.lists(any_events, max_size=12),

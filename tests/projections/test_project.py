@@ -187,7 +187,13 @@ def test_head_answers_before_history_and_history_says_how_far_it_is(desk: Desk) 
         for refused, of_history in ((earlier, False), (token, True)):
             with pytest.raises(AtRefused, match="not reached by history"):
                 read_position(connection, refused, history=of_history)
-    running.catch_up()
+    over = iter((False, True))
+    assert running.catch_up(is_over=lambda: next(over)) > 0
+    with engine.connect() as connection:
+        behind = read_position(connection, None, history=True)
+    assert behind != head
+    assert any(behind.values())
+    assert running.catch_up() > 0
 
     with engine.connect() as connection:
         assert read_position(connection, token, history=True) == head
