@@ -303,10 +303,13 @@ def _follow(stages: Stages, stopping: Stopping, behind: int, idle_seconds: float
     decided = folded = 0
     alone = stages.settling is None
 
-    def is_over() -> bool:
-        return stopping.has_asked() or stages.has_more_coming()
-
     found = True
+
+    def is_over() -> bool:
+        nonlocal found
+        found = found or stages.has_more_coming()
+        return found or stopping.has_asked()
+
     while True:
         last, found_before = stopping.asked, found
         did = stages.run(history=False)
@@ -320,7 +323,7 @@ def _follow(stages: Stages, stopping: Stopping, behind: int, idle_seconds: float
         sealed = idle and stages.seal_one(is_over)
         if idle and alone:
             stages.catch_up(is_over)
-        elif idle or behind >= BEHIND_MAX:
+        elif not alone and (idle or behind >= BEHIND_MAX):
             stages.catch_up()
             behind = 0
         stopping.wait(min(BUSY_SECONDS, idle_seconds) if found or sealed else idle_seconds)

@@ -1,8 +1,13 @@
 """The two stages as processes of their own: what projects knows that what settles is not at rest."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
-from app.stages import PROJECT, SETTLE
+from app.commands import write
+from app.commands.write import BEHIND_MAX
+from app.stages import PROJECT, SETTLE, Progress, Stages
+from app.stopping import Stopping
 from events.filelog import FileLog
 from tests.faults.scenes import settled_books
 from tests.worlds import build_world
@@ -27,6 +32,55 @@ def test_who_settles_awaits_nobody(tmp_path: Path) -> None:
         assert not settling.has_more_coming()
     with books.stages() as both:
         assert not both.has_more_coming()
+
+
+class Scripted(Stages):
+    """Folds as many decisions as its script says, look by look, and is asked to stop before the last.
+
+    `done` tells what it did. While it folds history for the first time, something comes.
+    """
+
+    def __init__(self, script: list[int], *, alone: bool) -> None:
+        super().__init__(None, None)
+        self.settling = None if alone else self  # type: ignore[assignment]
+        # Always to be read from, so that no wait takes long.
+        self.stopping = Stopping(os.open(os.devnull, os.O_RDONLY))
+        self.done: list[str | int] = []
+        self._script = script
+
+    def run(
+        self, on_settled: Progress | None = None, on_projected: Progress | None = None, *, history: bool = True
+    ) -> tuple[int, int]:
+        self.done.append(self._script.pop(0))
+        self.stopping.asked = len(self._script) == 1
+        return 0, int(self.done[-1])
+
+    def has_more_coming(self) -> bool:
+        return self.settling is None and self.done[-1] == "history" and self.done.count("history") == 1
+
+    def seal_one(self, is_over: Callable[[], bool]) -> bool:
+        return False
+
+    def catch_up(self, is_over: Callable[[], bool] = lambda: False) -> None:
+        self.done.append("history")
+        assert is_over() == self.has_more_coming()
+
+
+def test_who_only_projects_leaves_history_until_there_is_nothing_else() -> None:
+    stages = Scripted([BEHIND_MAX, BEHIND_MAX, 0, 0, 0, 0, 1, 1], alone=True)
+
+    write._follow(stages, stages.stopping, behind=0)
+
+    # What comes while history is folded ends that; the look behind it is no idle one.
+    assert stages.done == [BEHIND_MAX, BEHIND_MAX, 0, 0, "history", 0, 0, "history", 1, 1]
+
+
+def test_who_does_both_is_never_far_behind_with_history() -> None:
+    stages = Scripted([BEHIND_MAX - 1, 1, BEHIND_MAX - 1, 0], alone=False)
+
+    write._follow(stages, stages.stopping, behind=0)
+
+    assert stages.done == [BEHIND_MAX - 1, 1, "history", BEHIND_MAX - 1, 0, "history"]
 
 
 def test_the_tail_of_a_log_is_what_its_folder_still_has(tmp_path: Path) -> None:
