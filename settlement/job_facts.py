@@ -50,6 +50,7 @@ class JobFacts:
         self._columns = {kind: batch.columns[event] for kind, event in enumerate(KINDS, 1) if event in batch.columns}
         self.data = next(iter(self._columns.values())).data
         self._spans: dict[tuple[str, int | None], tuple[Integers, Integers]] = {}
+        self._ends: dict[tuple[int, str], Integers] = {}
         self.kinds, self.consumers, self.places, self.times, ids = np.zeros((5, count), dtype=np.int64)
         for kind, columns in self._columns.items():
             self.kinds[columns.rows] = kind
@@ -108,9 +109,12 @@ class JobFacts:
 
     def _item_ends(self, kind: int, path: str) -> Integers:
         """Return the places behind each fact's items among those of its kind."""
-        columns = self._columns[kind]
-        parents = columns.items(path).parents
-        return np.asarray(np.searchsorted(parents, np.arange(len(columns)), side="right"))
+        ends = self._ends.get((kind, path))
+        if ends is None:
+            columns = self._columns[kind]
+            counts = np.bincount(columns.items(path).parents, minlength=len(columns))
+            ends = self._ends[kind, path] = np.cumsum(counts)
+        return ends
 
 
 def _number(many: list[Columns], path: str, numbers: Integers) -> tuple[Integers, Integers]:
