@@ -244,14 +244,17 @@ class BatchLives:
 
 def merge(lines: LifeLines, decided: Decided, facts: Sequence[int]) -> Decided:
     """Put what was decided one by one among the lines of lives; `facts`: by decision, the line of its fact."""
-    data, leaves = join_texts(lines.data, lines.starts, lines.ends), lines.leaves
     if not facts:
-        return Decided(data, leaves)
+        return Decided(join_texts(lines.data, lines.starts, lines.ends), lines.leaves)
     assert decided.hashes is not None
-    data += decided.data
-    starts, ends = split_lines(data)
     order = np.argsort(np.concatenate((lines.fact, facts)), kind="stable")
-    return Decided(join_texts(data, starts[order], ends[order]), np.concatenate((leaves, decided.hashes))[order])
+    starts, ends = (
+        np.concatenate((here, there + len(lines.data)))[order]
+        for here, there in zip((lines.starts, lines.ends), split_lines(decided.data), strict=True)
+    )
+    return Decided(
+        join_texts(lines.data + decided.data, starts, ends), np.concatenate((lines.leaves, decided.hashes))[order]
+    )
 
 
 def payer_of(fact: Fact) -> str | None:

@@ -34,7 +34,7 @@ from events.killpoints import reach
 from events.log import Log
 from settlement.keys import KeyIndex, KeySet
 from settlement.remembered import root_at
-from settlement.run_files import RunDamaged
+from settlement.run_files import RunDamaged, Seal
 
 __all__ = ["AT_REST", "WHILE_RUNNING", "Mark", "Snapshots", "State"]
 
@@ -218,20 +218,22 @@ def _unbind(method: MethodType) -> tuple[Callable[..., object], tuple[object, st
     return _bind, (method.__self__, method.__func__.__name__)
 
 
+def _open_keys(kind: type[KeyIndex | KeySet], name: str, seal: Seal | None) -> KeyIndex | KeySet:
+    """Stands in a snapshot for `_Unpickler.open_keys`."""
+    raise NotImplementedError
+
+
 class _Pickler(pickle.Pickler):
     """Writes states; seals the keys that it meets, and names their seals."""
-
-    dispatch_table = {MethodType: _unbind}  # noqa: RUF012
 
     def __init__(self, file: _Hashed, folder: Path, number: int) -> None:
         super().__init__(file, protocol=5)
         self._folder, self._number = folder, number
+        self.dispatch_table = {MethodType: _unbind, KeyIndex: self._seal, KeySet: self._seal}
 
-    def persistent_id(self, obj: object) -> object:
-        if not isinstance(obj, KeyIndex | KeySet):
-            return None
-        assert obj.folder is not None
-        return type(obj).__name__, obj.folder.relative_to(self._folder).as_posix(), obj.seal(self._number)
+    def _seal(self, keys: KeyIndex | KeySet) -> tuple[Callable[..., object], tuple[object, ...]]:
+        assert keys.folder is not None
+        return _open_keys, (type(keys), keys.folder.relative_to(self._folder).as_posix(), keys.seal(self._number))
 
 
 class _Unpickler(pickle.Unpickler):
@@ -242,7 +244,9 @@ class _Unpickler(pickle.Unpickler):
         self._folder = folder
 
     def find_class(self, module: str, name: str) -> object:
-        if (module, name) in _OTHERS or (module, name) == (__name__, "_bind"):
+        if (module, name) == (__name__, _open_keys.__name__):
+            return self.open_keys
+        if (module, name) in _OTHERS or (module, name) == (__name__, _bind.__name__):
             return super().find_class(module, name)
         if module.partition(".")[0] in _PACKAGES:
             found = vars(import_module(module)).get(name)
@@ -250,7 +254,6 @@ class _Unpickler(pickle.Unpickler):
                 return found
         raise pickle.UnpicklingError(f"{module}.{name} is no part of a state")
 
-    def persistent_load(self, pid: Any) -> KeyIndex | KeySet:
-        kind, name, seal = pid
-        folder = self._folder / name
-        return KeyIndex(folder, seal=seal) if kind == KeyIndex.__name__ else KeySet(folder, seal=seal)
+    def open_keys(self, kind: type[KeyIndex | KeySet], name: str, seal: Seal | None) -> KeyIndex | KeySet:
+        """Open keys as of their seal."""
+        return kind(self._folder / name, seal=seal)
