@@ -241,7 +241,12 @@ def test_the_command_exits_with_1_on_a_fault_alone(books: Books, tmp_path: Path)
     assert {"check", "level", "found", "do"} == set(json.loads(broken.out)["found"][0])
 
 
-def test_no_books_at_all_is_a_usage_error_unless_there_is_a_cluster(tmp_path: Path) -> None:
+def test_no_books_at_all_is_a_usage_error_unless_there_is_a_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nobody is there: no use to ask again for seconds.
+    monkeypatch.setattr("events.brokers.CONNECT_MS_MAX", 100)
+    monkeypatch.setattr("events.brokers.SERVER_MS_MIN", 100)
     assert CliRunner().invoke(cli, ["doctor"]).exit_code == 2
     config = tmp_path / "omnisync.toml"
     config.write_text("[kafka]\nservers = ['127.0.0.1:1']")
