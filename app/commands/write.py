@@ -11,6 +11,7 @@ import click
 
 from app.anybooks import AnyBooks
 from app.books import Books
+from app.clock import elapsed
 from app.facts import Producer, to_line
 from app.options import books_option, instant, log_option, settings_of
 from app.render import print_json, progress, say
@@ -25,13 +26,14 @@ from settlement.routing import LANES_MAX
 __all__ = ["ingest", "init", "load_preset", "run"]
 
 PRESETS = Path(__file__).resolve().parents[2] / "ledger" / "presets"
-# How long `run` waits before it looks again: when there was nothing to do, and when there was something.
-IDLE_SECONDS = 0.2
-BUSY_SECONDS = 0.02
+# How long `run` waits before it looks again: a part of the time for which there was nothing, within these bounds.
+QUIET_PART = 8
+BUSY_SECONDS, IDLE_SECONDS = 0.02, 0.2
 # In a cluster others wait for what is decided, over the network.
 CLUSTER_SECONDS = 0.01
-# History and jobs follow the balances while idle. Where one process has both stages they are never behind by more
-# decisions than these; where projecting is a process of its own, they wait until there is nothing else to do.
+# History and jobs follow the balances when there was nothing for so long. Where one process has both stages they are
+# never behind by more decisions than these; where projecting is a process of its own, they wait.
+QUIET_SECONDS = 0.4
 BEHIND_MAX = 50_000
 REFUSED_SHOWN_MAX = 20
 
@@ -302,31 +304,33 @@ def _follow(stages: Stages, stopping: Stopping, behind: int, idle_seconds: float
     """Settle and project until asked to stop, and once more then; return how many decisions were taken and folded."""
     decided = folded = 0
     alone = stages.settling is None
-
-    found = True
+    found_at = elapsed()
 
     def is_over() -> bool:
-        nonlocal found
-        found = found or stages.has_more_coming()
-        return found or stopping.has_asked()
+        nonlocal found_at
+        # What another settles is not yet committed, and will be: history would keep the head waiting.
+        if has_more := stages.has_more_coming():
+            found_at = elapsed()
+        return has_more or stopping.has_asked()
 
     while True:
-        last, found_before = stopping.asked, found
+        last = stopping.asked
         did = stages.run(history=False)
-        # What another settles is not yet committed, and will be: history would keep the head waiting.
-        found = any(did) or stages.has_more_coming()
         decided, folded, behind = decided + did[0], folded + did[1], behind + did[1]
         if last:
             break
-        idle = not (found or found_before)
+        if any(did) or stages.has_more_coming():
+            found_at = elapsed()
+        quiet = elapsed() - found_at
         # One file at a time, so that what comes in meanwhile does not wait for all.
-        sealed = idle and stages.seal_one(is_over)
-        if idle and alone:
+        sealed = quiet >= QUIET_SECONDS and stages.seal_one(is_over)
+        if quiet >= QUIET_SECONDS and alone:
             stages.catch_up(is_over)
-        elif not alone and (idle or behind >= BEHIND_MAX):
+        elif not alone and (quiet >= QUIET_SECONDS or behind >= BEHIND_MAX):
             stages.catch_up()
             behind = 0
-        stopping.wait(min(BUSY_SECONDS, idle_seconds) if found or sealed else idle_seconds)
+        quiet = 0 if sealed else elapsed() - found_at
+        stopping.wait(min(max(BUSY_SECONDS, quiet / QUIET_PART), idle_seconds))
     if not alone:
         stages.catch_up()
     return decided, folded

@@ -1,11 +1,13 @@
 """The two stages as processes of their own: what projects knows that what settles is not at rest."""
 
-import os
 from collections.abc import Callable
+from itertools import accumulate, takewhile
 from pathlib import Path
 
+import pytest
+
 from app.commands import write
-from app.commands.write import BEHIND_MAX
+from app.commands.write import BEHIND_MAX, BUSY_SECONDS, IDLE_SECONDS, QUIET_SECONDS
 from app.stages import PROJECT, SETTLE, Progress, Stages
 from app.stopping import Stopping
 from events.filelog import FileLog
@@ -34,17 +36,35 @@ def test_who_settles_awaits_nobody(tmp_path: Path) -> None:
         assert not both.has_more_coming()
 
 
+class Clock(Stopping):
+    """Goes on by what is waited for, at once."""
+
+    def __init__(self) -> None:
+        super().__init__(-1)
+        self.time = 0.0
+        self.waits: list[float] = []
+
+    def wait(self, seconds: float) -> None:
+        self.waits.append(seconds)
+        self.time += seconds
+
+
+def follow(stages: "Scripted", monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write, "elapsed", lambda: stages.stopping.time)
+    write._follow(stages, stages.stopping, behind=0)
+
+
 class Scripted(Stages):
     """Folds as many decisions as its script says, look by look, and is asked to stop before the last.
 
-    `done` tells what it did. While it folds history for the first time, something comes.
+    `done` tells what it did. While it folds history for the first time, something comes. A look takes no time but that
+    which is waited for behind it.
     """
 
     def __init__(self, script: list[int], *, alone: bool) -> None:
         super().__init__(None, None)
         self.settling = None if alone else self  # type: ignore[assignment]
-        # Always to be read from, so that no wait takes long.
-        self.stopping = Stopping(os.open(os.devnull, os.O_RDONLY))
+        self.stopping = Clock()
         self.done: list[str | int] = []
         self._script = script
 
@@ -66,19 +86,35 @@ class Scripted(Stages):
         assert is_over() == self.has_more_coming()
 
 
-def test_who_only_projects_leaves_history_until_there_is_nothing_else() -> None:
-    stages = Scripted([BEHIND_MAX, BEHIND_MAX, 0, 0, 0, 0, 1, 1], alone=True)
+def test_who_only_projects_leaves_history_until_there_is_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing = [0] * 16
+    stages = Scripted([BEHIND_MAX, BEHIND_MAX, *nothing, *nothing, 1, 1], alone=True)
 
-    write._follow(stages, stages.stopping, behind=0)
+    follow(stages, monkeypatch)
 
-    # What comes while history is folded ends that; the look behind it is no idle one.
-    assert stages.done == [BEHIND_MAX, BEHIND_MAX, 0, 0, "history", 0, 0, "history", 1, 1]
+    first, second, *_ = [place for place, what in enumerate(stages.done) if what == "history"]
+    quiet = len(list(takewhile(lambda seconds: seconds < QUIET_SECONDS, accumulate(stages.stopping.waits[1:]))))
+    assert stages.done[:first] == [BEHIND_MAX, BEHIND_MAX, *[0] * (quiet + 1)]
+    # What comes while history is folded ends that, and there must be nothing for as long again.
+    assert stages.done[first + 1 : second] == [0] * (quiet + 1)
+    assert stages.done[-2:] == [1, 1]
 
 
-def test_who_does_both_is_never_far_behind_with_history() -> None:
+def test_looks_are_as_frequent_as_there_was_something(monkeypatch: pytest.MonkeyPatch) -> None:
+    stages = Scripted([1, *[0] * 40, 1, 0], alone=False)
+
+    follow(stages, monkeypatch)
+
+    waits = stages.stopping.waits
+    assert waits[0] == waits[1] == waits[-1] == BUSY_SECONDS
+    assert waits[:-1] == sorted(waits[:-1])
+    assert waits[-2] == IDLE_SECONDS
+
+
+def test_who_does_both_is_never_far_behind_with_history(monkeypatch: pytest.MonkeyPatch) -> None:
     stages = Scripted([BEHIND_MAX - 1, 1, BEHIND_MAX - 1, 0], alone=False)
 
-    write._follow(stages, stages.stopping, behind=0)
+    follow(stages, monkeypatch)
 
     assert stages.done == [BEHIND_MAX - 1, 1, "history", BEHIND_MAX - 1, 0, "history"]
 
