@@ -17,12 +17,12 @@ import os
 import pickle
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 from types import MethodType
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -218,9 +218,17 @@ def _unbind(method: MethodType) -> tuple[Callable[..., object], tuple[object, st
     return _bind, (method.__self__, method.__func__.__name__)
 
 
-def _open_keys(kind: type[KeyIndex | KeySet], name: str, seal: Seal | None) -> KeyIndex | KeySet:
-    """Stands in a snapshot for `_Unpickler.open_keys`."""
-    raise NotImplementedError
+class _SealedKeys(NamedTuple):
+    """Stands in a snapshot for keys, which `_Unpickler` opens in its place."""
+
+    kind: type[KeyIndex | KeySet]
+    name: str
+    seal: Seal | None
+
+
+def _seal(folder: Path, number: int, keys: KeyIndex | KeySet) -> tuple[Callable[..., object], tuple[object, ...]]:
+    assert keys.folder is not None
+    return _SealedKeys, (type(keys), keys.folder.relative_to(folder).as_posix(), keys.seal(number))
 
 
 class _Pickler(pickle.Pickler):
@@ -228,12 +236,9 @@ class _Pickler(pickle.Pickler):
 
     def __init__(self, file: _Hashed, folder: Path, number: int) -> None:
         super().__init__(file, protocol=5)
-        self._folder, self._number = folder, number
-        self.dispatch_table = {MethodType: _unbind, KeyIndex: self._seal, KeySet: self._seal}
-
-    def _seal(self, keys: KeyIndex | KeySet) -> tuple[Callable[..., object], tuple[object, ...]]:
-        assert keys.folder is not None
-        return _open_keys, (type(keys), keys.folder.relative_to(self._folder).as_posix(), keys.seal(self._number))
+        # It must not refer to itself: it has all that was written, and would go with the next collection only.
+        seal = partial(_seal, folder, number)
+        self.dispatch_table = {MethodType: _unbind, KeyIndex: seal, KeySet: seal}
 
 
 class _Unpickler(pickle.Unpickler):
@@ -244,7 +249,7 @@ class _Unpickler(pickle.Unpickler):
         self._folder = folder
 
     def find_class(self, module: str, name: str) -> object:
-        if (module, name) == (__name__, _open_keys.__name__):
+        if (module, name) == (__name__, _SealedKeys.__name__):
             return self.open_keys
         if (module, name) in _OTHERS or (module, name) == (__name__, _bind.__name__):
             return super().find_class(module, name)
