@@ -140,7 +140,10 @@ class _Reasons(logging.Handler):
 
 
 def _tells(error: BaseException | None) -> int:
-    """Rank an error: while one is refused, connections also break and requests also time out."""
+    """Rank an error: while one is refused, connections also break and time out, and so do requests."""
     if isinstance(error, SaslAuthenticationFailedError):
-        return 2
-    return 0 if error is None or isinstance(error, KafkaTimeoutError | RequestTimedOutError) else 1
+        return 3
+    if error is None or isinstance(error, KafkaTimeoutError | RequestTimedOutError):
+        return 0
+    # The client looks at the time before each try: what was refused until then has timed out.
+    return 1 if "timed out" in str(error) else 2

@@ -37,7 +37,6 @@ PROJECT = ("run", "--only", "project")
 INBOX = ("ingest", "--inbox")
 STAGES = (INBOX, SETTLE, PROJECT)
 TOPICS = ("facts", "inbox", "ledger")
-WHY_NOBODY = ("111 ECONNREFUSED", "Connection timed out")
 
 
 @pytest.fixture
@@ -103,9 +102,7 @@ def test_brokers_that_are_not_there(deployment: Deployment, nobody: str) -> None
     lines = refusals(replaced(deployment, r"servers = .*", f'servers = ["{nobody}"]'), *commands)
 
     for line in lines:
-        # The client looks at the time first: on a machine that stands still meanwhile, what was refused has timed out.
-        told = (f"omnisync: kafka at {nobody}: KafkaConnectionError: {why}" for why in WHY_NOBODY)
-        assert line.startswith(tuple(told)), line
+        assert line.startswith(f"omnisync: kafka at {nobody}: KafkaConnectionError: 111 ECONNREFUSED"), line
 
 
 def test_a_database_that_is_not_there(deployment: Deployment, kafka: tuple[str, ...], nobody: str) -> None:

@@ -1,5 +1,6 @@
 """Brokers that cannot be reached, that do not know us, or that stop answering: a fault that says so, nothing left."""
 
+import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -9,7 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kafka.errors import InvalidProducerEpochError, KafkaError, ProducerFencedError
+from kafka.errors import (
+    InvalidProducerEpochError,
+    KafkaConnectionError,
+    KafkaError,
+    KafkaTimeoutError,
+    ProducerFencedError,
+)
 
 from dev.kafka import KafkaCluster
 from events.brokers import connect, kafka_faults
@@ -58,6 +65,17 @@ def test_a_broker_that_is_not_there_is_named_with_the_reason(nobody: str) -> Non
         with pytest.raises(LogFault, match=f"kafka at {nobody}: KafkaConnectionError: 111 ECONNREFUSED"):
             one.result()
     assert threading.enumerate() == before
+
+
+def test_what_says_most_is_named_whatever_came_last() -> None:
+    def refused(**_: Any) -> None:
+        # The client looks at the time before each try.
+        for error in (KafkaConnectionError("111 ECONNREFUSED"), KafkaConnectionError("Connection timed out")):
+            logging.getLogger("kafka.net.manager").error("no connection: %s", error)
+        raise KafkaTimeoutError("no broker")
+
+    with pytest.raises(LogFault, match=r"^kafka at nowhere:1: KafkaConnectionError: 111 ECONNREFUSED$"):
+        connect(refused, Brokers(("nowhere:1",)))
 
 
 @pytest.mark.slow
