@@ -2,6 +2,7 @@
 
 from collections import Counter
 from functools import cache
+from random import Random
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.usefixtures("lives_in_small_batches")
 BLOCKS = 10
 WORLDS_PER_BLOCK = 20
 SHARE = 30
+LANES, BATCHES = (1, 3, 8), (1, 7, 1_000, 10_000)
 # The rest is left to `make test`.
 BLOCKS_QUICK = 2
 QUICK_BLOCKS = [*range(BLOCKS_QUICK), *(pytest.param(n, marks=pytest.mark.slow) for n in range(BLOCKS_QUICK, BLOCKS))]
@@ -84,7 +86,23 @@ def test_books_hold_what_the_naive_model_holds(block: int) -> None:
 def test_books_of_whole_networks_hold_what_the_naive_model_holds(block: int) -> None:
     each = NETWORKS // BLOCKS
     for seed in range(block * each, (block + 1) * each):
-        check_against_model(build_network(seed))
+        world = build_network(seed)
+        digests = check_against_model(world).digests()
+
+        # Twelve networks in a row have each number of lanes with each size.
+        lanes, batch = LANES[seed % len(LANES)], BATCHES[seed % len(BATCHES)]
+        assert settled(world, lanes=lanes, batch=batch).digests() == digests, (seed, lanes, batch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", range(BLOCKS))
+def test_shuffles_between_marks_change_no_digest_of_any_network(block: int) -> None:
+    each = NETWORKS // BLOCKS
+    for seed in range(block * each, (block + 1) * each):
+        world = build_network(seed, jobs=15, periods=5, calm=True)
+        shuffled = settled(world, world.facts(Random(seed)), lanes=LANES[seed % len(LANES)])
+
+        assert shuffled.digests() == settled(world).digests(), seed
 
 
 @pytest.mark.slow
