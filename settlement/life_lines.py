@@ -1,68 +1,24 @@
-"""The decisions of regular lives, written by columns: what is held, what is settled, what is given back.
-
-A line is that which `settlement.lane_writer` writes of the same decision, in the epoch of its own day and on time.
-"""
+"""The decisions of regular lives, written by columns: what is held, what is settled, what is given back."""
 
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from events.hashing import Digests, Lines, Part, Spans, hash_leaves, hash_parts, render_lines
-from events.instant import DAY
+from events.hashing import Part, Spans, render_lines
 from ledger.bps import Integers
 from ledger.parameters import Parameters
 from ledger.split import split_many
+from settlement.answers import Answers, Causes, spans_of, write_answers
 from settlement.job_facts import AGREED, CANCELLED, FAILED, METERED, JobFacts
 from settlement.lives import Lives, Nodes
 
-__all__ = ["LifeLines", "write_lives"]
+__all__ = ["write_lives"]
 
 _OUTCOMES = {FAILED: b"failed", CANCELLED: b"cancelled"}
 
 
-class LifeLines(NamedTuple):
-    """A row per decision: its life, the line of the fact that it answers, its bytes without LF, what epochs count.
-
-    `left`: what it leaves the consumer to spend, more or less, base units.
-    """
-
-    data: bytes
-    life: Integers
-    fact: Integers
-    starts: Integers
-    ends: Integers
-    leaves: Digests
-    epochs: Integers
-    burn: Integers
-    fee: Integers
-    left: Integers
-
-    @staticmethod
-    def none() -> "LifeLines":
-        """Return no decisions."""
-        column = np.zeros(0, dtype=np.int64)
-        leaves = np.zeros((0, 32), dtype=np.uint8)
-        return LifeLines(b"", column, column, column, column, leaves, column, column, column, column)
-
-    def pick(self, rows: Integers) -> "LifeLines":
-        """Return some of the decisions."""
-        return LifeLines(
-            self.data,
-            self.life[rows],
-            self.fact[rows],
-            self.starts[rows],
-            self.ends[rows],
-            self.leaves[rows],
-            self.epochs[rows],
-            self.burn[rows],
-            self.fee[rows],
-            self.left[rows],
-        )
-
-
-def write_lives(lives: Lives, parameters: Parameters, params_hash: str) -> LifeLines:
+def write_lives(lives: Lives, parameters: Parameters, params_hash: str) -> Answers:
     """Write all decisions on facts of the batch, those of the same kind side by side."""
     writer, own = _Writer(lives.facts, parameters, params_hash), lives.facts.own
     held = (lives.dispatched >= 0) & (lives.dispatched < own) & ~np.isin(lives.dispatched, list(lives.beyond))
@@ -78,15 +34,7 @@ def write_lives(lives: Lives, parameters: Parameters, params_hash: str) -> LifeL
         )
         if some.any()
     ]
-    if not parts:
-        return LifeLines.none()
-    before = np.cumsum([0, *(len(part.data) for part in parts)]).tolist()
-    parts = [
-        part._replace(starts=part.starts + start, ends=part.ends + start)
-        for part, start in zip(parts, before, strict=False)
-    ]
-    data, *columns = zip(*parts, strict=True)
-    return LifeLines(b"".join(data), *(np.concatenate(column) for column in columns))
+    return Answers.join(parts) if parts else Answers.none()
 
 
 class _Writer:
@@ -97,7 +45,7 @@ class _Writer:
         self._asset = parameters.unit.asset.encode()
         self._params_hash = params_hash.encode()
 
-    def hold(self, lives: Lives, some: Integers) -> LifeLines:
+    def hold(self, lives: Lives, some: Integers) -> Answers:
         """Write each `EscrowFunded`."""
         nodes, facts = lives.nodes.pick(_mask(lives, some)), lives.dispatched[some]
         amount = _sums(nodes.life, nodes.hold, len(some))
@@ -114,7 +62,7 @@ class _Writer:
         ]
         return self._write(b"EscrowFunded", some, facts, said, [b":1"])._replace(left=-amount)
 
-    def settle(self, lives: Lives, some: Integers) -> LifeLines:
+    def settle(self, lives: Lives, some: Integers) -> Answers:
         """Write each `JobSettled`."""
         nodes, facts = lives.nodes.pick(_mask(lives, some)), lives.ended[some]
         escrow = _sums(nodes.life, nodes.hold, len(some))
@@ -153,7 +101,7 @@ class _Writer:
         written = self._write(b"JobSettled", some, facts, said, [b":1:1"])
         return written._replace(burn=burn, fee=fee, left=escrow - gross)
 
-    def refund(self, lives: Lives, some: Integers, kind: int) -> LifeLines:
+    def refund(self, lives: Lives, some: Integers, kind: int) -> Answers:
         """Write each `JobRefunded` of lives that end with a failure, or with a withdrawal."""
         nodes, facts = lives.nodes.pick(_mask(lives, some)), lives.ended[some]
         amount, attempt = _sums(nodes.life, nodes.hold, len(some)), (lives.dispatched[some] >= 0).astype(np.int64)
@@ -171,31 +119,12 @@ class _Writer:
         key: list[Part] = [b":", attempt, b":" + _OUTCOMES[kind]]
         return self._write(b"JobRefunded", some, facts, said, key)._replace(left=amount)
 
-    def _write(self, kind: bytes, some: Integers, facts: Integers, said: list[Part], key: list[Part]) -> LifeLines:
+    def _write(self, kind: bytes, some: Integers, facts: Integers, said: list[Part], key: list[Part]) -> Answers:
         """Write decisions of a kind, each because of the fact in a line; `key` follows consumer and job."""
-        consumer, job = self._facts.span("data.consumer", facts), self._facts.span("subject", facts)
-        keys = _spans(render_lines([consumer, b":", job, *key], len(facts)))
-        epochs = self._facts.times[facts] // DAY
-        parts: list[Part] = [
-            b'{"causation_id":"',
-            self._facts.span("id", facts),
-            b'","data":{',
-            *said,
-            b'},"epoch":',
-            epochs,
-            b',"id":"',
-            hash_parts([kind + b"|", keys], len(facts)),
-            b'","key":"',
-            keys,
-            b'","occurred_at":"',
-            self._facts.span("occurred_at", facts),
-            b'","params_hash":"%b","schema_version":1,"source":"settlement","subject":"' % self._params_hash,
-            job,
-            b'","type":"%b"}' % kind,
-        ]
-        lines, none = _spans(render_lines(parts, len(facts))), np.zeros(len(facts), dtype=np.int64)
-        leaves = hash_leaves(*lines)
-        return LifeLines(lines.data, some, facts, lines.starts, lines.ends, leaves, epochs, none, none, none)
+        span, job = self._facts.span, self._facts.span("subject", facts)
+        keys = spans_of(render_lines([span("data.consumer", facts), b":", job, *key], len(facts)))
+        causes = Causes(facts, self._facts.times[facts], span("id", facts), job, span("occurred_at", facts))
+        return write_answers(kind, some, causes, said, keys, self._params_hash)
 
     def _texts(self, nodes: Nodes) -> tuple[Spans, Spans]:
         """Return the names of nodes and the texts of their prices."""
@@ -216,14 +145,9 @@ def _sums(places: Integers, amounts: Integers, count: int) -> Integers:
     return totals
 
 
-def _spans(lines: Lines) -> Spans:
-    """Return where lines stand, without their LF."""
-    return Spans(lines.data, np.concatenate((np.zeros(1, dtype=np.int64), lines.ends))[:-1], lines.ends - 1)
-
-
 def _join(parts: list[Part], life: Integers) -> Spans:
     """Write an item per row; return those of each life, with commas between. Each life has one at least."""
-    items = _spans(render_lines(parts, len(life)))
+    items = spans_of(render_lines(parts, len(life)))
     first = np.flatnonzero(np.diff(life, prepend=-1))
     last = np.append(first[1:], len(life)) - 1 if len(first) else first
     # An item holds no line end.

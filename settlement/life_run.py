@@ -1,9 +1,10 @@
-"""The regular lives of a batch, as a lane takes them: those that its state refuses nothing of.
+"""The regular lives and deposits of a batch, as a lane takes them: those that its state refuses nothing of.
 
 A batch is taken in runs. Of a life a run takes the facts that stand in it, where, whatever is decided on those beside,
 
     its job is new, or all its facts before were taken so; its decisions are on time and in their own days' epochs
-    per consumer    available before ≥ Σ holds of its lives + Σ of what its other facts may come to take
+    per consumer    available before + what its lives and deposits have moved, at each of their facts
+                    ≥ Σ of what its other facts may come to take
 
 What has not ended then is `Begun` in the state, until it goes on or somebody asks for it.
 
@@ -36,10 +37,12 @@ from ledger.bps import Integers
 from ledger.metering import hold_for
 from ledger.parameters import Parameters
 from ledger.sums import add_up
+from settlement.answers import Answers
+from settlement.deposits import Deposits, find_deposits
 from settlement.intake import Accepted
 from settlement.job_facts import SUBMITTED, ranges
 from settlement.jobs import Begun, LaneState
-from settlement.life_lines import LifeLines, write_lives
+from settlement.life_lines import write_lives
 from settlement.lives import Lives, find_lives
 from settlement.output import Decided
 
@@ -51,9 +54,9 @@ Mask = npt.NDArray[np.bool_]
 
 
 class Moves:
-    """What lives do to their consumers' money: made for each as it is asked for, and for all in the end."""
+    """What lives and deposits do to money: made for each consumer as it is asked for, and for all in the end."""
 
-    def __init__(self, state: LaneState, lines: LifeLines, consumers: Integers, names: Sequence[str]) -> None:
+    def __init__(self, state: LaneState, lines: Answers, consumers: Integers, names: Sequence[str]) -> None:
         """Take decisions in the order of their facts; `consumers`: the number of each one's consumer in `names`."""
         self._available = state.available
         order = np.argsort(consumers, kind="stable")
@@ -63,6 +66,11 @@ class Moves:
         numbers, ends = consumers[order[firsts]].tolist(), np.append(firsts, len(order))[1:].tolist()
         # By consumer: from where on its moves are still to be made, and where they end.
         self._left = {names[n]: [start, end] for n, start, end in zip(numbers, firsts.tolist(), ends, strict=True)}
+
+    def needs(self) -> dict[str, int]:
+        """Return what consumers need to have before, so that no move leaves them less than nothing."""
+        sums = self._sums
+        return {name: sums[start] - min(sums[start : end + 1]) for name, (start, end) in self._left.items()}
 
     def make(self, consumer: str, line: int) -> None:
         """Make what the facts before a line move of a consumer's money."""
@@ -97,8 +105,61 @@ class Found(NamedTuple):
         return Found(self.start, self.end, self.lives[some], self.before[some], self.here[some])
 
 
+class _Plan(NamedTuple):
+    """Lives, and numbered behind them deposits, each a life of one fact.
+
+    By number `consumers` (among `names`), `dispatched` and `ended` (lines, or -1), `escrow` (base units, once all is
+    held). `lines`, `lives`, `before`: the batch's own facts in order, whose each is and how many of it come first.
+    """
+
+    names: list[str]
+    consumers: Integers
+    dispatched: Integers
+    ended: Integers
+    escrow: Integers
+    lines: Integers
+    lives: Integers
+    before: Integers
+    answers: Answers
+
+    @staticmethod
+    def of_lives(lives: Lives, answers: Answers) -> "_Plan":
+        facts, count = lives.facts, len(lives.starts)
+        escrow = np.zeros(count, dtype=np.int64)
+        np.add.at(escrow, lives.nodes.life, lives.nodes.hold)
+        life = np.repeat(np.arange(count), lives.sizes)
+        before = np.arange(len(life)) - np.repeat(np.cumsum(lives.sizes) - lives.sizes, lives.sizes)
+        every = lives.lines[ranges(lives.starts, lives.sizes)]
+        order = np.argsort(every)[: int(np.count_nonzero(every < facts.own))]
+        consumers = facts.consumers[lives.submitted]
+        own = every[order], life[order], before[order]
+        return _Plan(facts.names, consumers, lives.dispatched, lives.ended, escrow, *own, answers)
+
+    @staticmethod
+    def of_deposits(deposits: Deposits) -> "_Plan":
+        count, lines = len(deposits.consumers), deposits.answers.fact
+        none, own = np.zeros(count, dtype=np.int64), (lines, np.arange(count), np.zeros(count, dtype=np.int64))
+        return _Plan(deposits.names, deposits.consumers, none - 1, lines, none, *own, deposits.answers)
+
+    def join(self, behind: "_Plan") -> "_Plan":
+        """Return these lives, and others behind them."""
+        count, numbers = len(self.consumers), {name: number for number, name in enumerate(self.names)}
+        places = np.array([numbers.setdefault(name, len(numbers)) for name in behind.names], dtype=np.int64)
+        behind = behind._replace(
+            consumers=places[behind.consumers],
+            lives=behind.lives + count,
+            answers=behind.answers._replace(of=behind.answers.of + count),
+        )
+        consumers, dispatched, ended, escrow, lines, lives, before = (
+            np.concatenate(pair) for pair in zip(self[1:-1], behind[1:-1], strict=True)
+        )
+        order = np.argsort(lines)
+        own, answers = (lines[order], lives[order], before[order]), Answers.join((self.answers, behind.answers))
+        return _Plan([*numbers], consumers, dispatched, ended, escrow, *own, answers)
+
+
 class BatchLives:
-    """The regular lives of one batch on one lane's state."""
+    """The regular lives and deposits of one batch on one lane's state."""
 
     def __init__(self, batch: Batch, state: LaneState, parameters: Parameters, params_hash: str) -> None:
         """Find and price them, once for all runs of the batch."""
@@ -106,125 +167,133 @@ class BatchLives:
         few = not batch.columns or sum(map(len, batch.columns.values())) < LIVES_MIN
         # Without open jobs a life can only begin.
         none = few or not (state.jobs or batch.columns.keys() >= {JobSubmitted, JobDispatched})
-        self._lives = None if none else find_lives(batch, parameters, params_hash, state.jobs)
-        if self._lives is not None:
-            self._open(self._lives, write_lives(self._lives, parameters, params_hash))
-
-    def _open(self, lives: Lives, lines: LifeLines) -> None:
-        self._lines, facts = lines, lives.facts
-        consumer, job = (facts.span(path, lives.submitted) for path in ("data.consumer", "subject"))
-        self._places, self._names = facts.places_of(lives.submitted), facts.names
-        self._consumers = facts.consumers[lives.submitted]
-        self._digests = np.ascontiguousarray(hash_parts([consumer, b":", job], len(lives.starts))[:, :16])
-        self._escrow = np.zeros(len(lives.starts), dtype=np.int64)
-        np.add.at(self._escrow, lives.nodes.life, lives.nodes.hold)
-        beyond = list(lives.beyond)
-        self._beyond = np.isin(lives.dispatched, beyond)
-        # The batch's own facts of lives in their order, and how many of each life come before each.
-        life = np.repeat(np.arange(len(lives.starts)), lives.sizes)
-        taken = np.arange(len(life)) - np.repeat(np.cumsum(lives.sizes) - lives.sizes, lives.sizes)
-        every = lives.lines[ranges(lives.starts, lives.sizes)]
-        order = np.argsort(every)[: int(np.count_nonzero(every < facts.own))]
-        self._own, self._life, self._taken = every[order], life[order], taken[order]
-        self._at_once = ~np.isin(self._own, beyond)
+        lives = self._lives = None if none else find_lives(batch, parameters, params_hash, state.jobs)
+        deposits = find_deposits(None if few else batch.columns.get(ChainFactDeclared), parameters, params_hash)
+        self._plan = _Plan.of_deposits(deposits)
+        if lives is not None:
+            facts = lives.facts
+            self._places = facts.places_of(lives.submitted)
+            parts = facts.span("data.consumer", lives.submitted), b":", facts.span("subject", lives.submitted)
+            self._digests = np.ascontiguousarray(hash_parts(parts, len(lives.starts))[:, :16])
+            mine = _Plan.of_lives(lives, write_lives(lives, parameters, params_hash))
+            self._plan = mine.join(self._plan) if len(deposits.consumers) else mine
+        beyond = [] if lives is None else list(lives.beyond)
+        self._jobs = 0 if lives is None else len(lives.starts)
+        self._beyond, self._at_once = np.isin(self._plan.dispatched, beyond), ~np.isin(self._plan.lines, beyond)
+        # What was made of those found last.
+        self._made: tuple[Found, Moves, Answers] | None = None
 
     def lines_of(self, found: Found | None = None) -> Integers:
         """Return the lines of the facts of lives found, or of all, but for the dispatches that ask for too much."""
-        if self._lives is None:
-            return np.empty(0, dtype=np.int64)
+        plan = self._plan
         if found is None:
-            return np.asarray(self._own[self._at_once])
-        own = slice(*np.searchsorted(self._own, (found.start, found.end)).tolist())
-        return np.asarray(self._own[own][self._at_once[own] & self._choose(found.lives)[self._life[own]]])
+            return np.asarray(plan.lines[self._at_once])
+        own = slice(*np.searchsorted(plan.lines, (found.start, found.end)).tolist())
+        return np.asarray(plan.lines[own][self._at_once[own] & self._choose(found.lives)[plan.lives[own]]])
 
     def _choose(self, lives: Integers) -> Mask:
         """Return a mask of some lives."""
-        mask = np.zeros(len(self._digests), dtype=np.bool_)
+        mask = np.zeros(len(self._plan.consumers), dtype=np.bool_)
         mask[lives] = True
         return mask
 
     def find(self, start: int, end: int, late: Mask) -> Found:
         """Return the lives with facts in [start, end) that go on as regular ones, and whose decisions are not late."""
-        lives, none = self._lives, np.empty(0, dtype=np.int64)
-        if lives is None:
-            return Found(start, end, none, none, none)
-        own = slice(*np.searchsorted(self._own, (start, end)).tolist())
-        here = np.bincount(self._life[own], minlength=len(lives.starts))
-        before = np.zeros(len(lives.starts), dtype=np.int64)
+        plan = self._plan
+        own = slice(*np.searchsorted(plan.lines, (start, end)).tolist())
+        here = np.bincount(plan.lives[own], minlength=len(plan.consumers))
+        before = np.zeros(len(here), dtype=np.int64)
         # The last to be written is the first of each life.
-        before[self._life[own][::-1]] = self._taken[own][::-1]
+        before[plan.lives[own][::-1]] = plan.before[own][::-1]
         found = Found(start, end, numbers := np.flatnonzero(here), before[numbers], here[numbers])
-        bad, dispatched = self._is_late(start, end, late), lives.dispatched
-        bad |= self._beyond & ((before > 0) | (lives.ended >= end))
+        bad, dispatched = self._is_late(start, end, late), plan.dispatched
+        bad |= self._beyond & ((before > 0) | (plan.ended >= end))
         asked = np.flatnonzero(self._beyond & (dispatched >= start) & (dispatched < end))
         bad[asked] |= late[dispatched[asked] - start]
         return self._as_state_has(found.pick(~bad[numbers]))
 
     def _is_late(self, start: int, end: int, late: Mask) -> Mask:
         """Tell of which lives a decision of the run is late, or would be of a closed epoch."""
-        bad, lines = np.zeros(len(self._digests), dtype=np.bool_), self._lines
-        rows = np.flatnonzero((lines.fact >= start) & (lines.fact < end))
-        rows = rows[late[lines.fact[rows] - start] | (lines.epochs[rows] < self._state.oldest_open)]
-        bad[lines.life[rows]] = True
-        return bad
+        answers = self._plan.answers
+        rows = np.flatnonzero((answers.fact >= start) & (answers.fact < end))
+        rows = rows[late[answers.fact[rows] - start] | (answers.epochs[rows] < self._state.oldest_open)]
+        return self._choose(answers.of[rows])
 
     def _as_state_has(self, found: Found) -> Found:
         """Return those of lives that begin and whose jobs are new, or that go on from what was taken of them."""
+        if not self._jobs:
+            return found
         jobs, places = self._state.jobs, self._places
-        right, new = np.ones(len(found.lives), dtype=np.bool_), found.before == 0
+        right = np.ones(len(found.lives), dtype=np.bool_)
+        new = (found.before == 0) & (found.lives < self._jobs)
         fresh = found.lives[new]
         right[new] = ~self._state.closed.has_many(self._digests[fresh])
         if not jobs.keys().isdisjoint([places[life] for life in fresh.tolist()]):
             right[new] &= np.array([places[life] not in jobs for life in fresh.tolist()])
-        for place in np.flatnonzero(~new).tolist():
+        for place in np.flatnonzero(found.before).tolist():
             job = jobs.get(places[found.lives[place]])
             right[place] = isinstance(job, Begun) and job.facts == found.before[place]
         return found.pick(right)
 
     def asked(self, found: Found) -> dict[int, tuple[str, int]]:
         """Return who asks for too much, and for how much, of lives found; by the lines of their dispatch."""
-        lives = self._lives
-        if lives is None:
+        if self._lives is None:
             return {}
+        plan, beyond = self._plan, self._lives.beyond
         some = found.lives[self._beyond[found.lives]]
-        lines, consumers = lives.dispatched[some].tolist(), self._consumers[some].tolist()
-        return {line: (self._names[number], lives.beyond[line]) for line, number in zip(lines, consumers, strict=True)}
+        lines, consumers = plan.dispatched[some].tolist(), plan.consumers[some].tolist()
+        return {line: (plan.names[number], beyond[line]) for line, number in zip(lines, consumers, strict=True)}
 
     def covered(self, found: Found, others: Iterable[Accepted]) -> Found:
         """Return those of the lives found whose consumers can pay whatever the other facts come to take.
 
         Consumers that may come to have what one of these lives should never get are not among them.
         """
-        assert self._lives is not None
-        numbers, dispatched = found.lives, self._lives.dispatched[found.lives]
-        held = np.where((dispatched >= found.start) & (dispatched < found.end), self._escrow[numbers], 0)
-        own, places = np.unique(self._consumers[numbers], return_inverse=True)
-        names, needed = [self._names[number] for number in own.tolist()], add_up(places, held, len(own))
+        plan, (moves, lines) = self._plan, self._make(found)
         claims = _Claims(self._state, others)
-        for life in numbers[found.before > 0].tolist():
+        for life in found.lives[found.before > 0].tolist():
             claims.name(*self._places[life])
-        short = {name for name, need in zip(names, needed, strict=True) if need and not claims.leave(name, need)}
+        given = np.flatnonzero(lines.of >= self._jobs)
+        givers, places = np.unique(plan.consumers[lines.of[given]], return_inverse=True)
+        for giver, amount in zip(givers.tolist(), add_up(places, lines.left[given], len(givers)), strict=True):
+            claims.bring(plan.names[giver], amount)
+        needs = moves.needs()
+        takers = np.unique(plan.consumers[lines.of[lines.left < 0]]).tolist()
+        short = {name for name in map(plan.names.__getitem__, takers) if not claims.leave(name, needs[name])}
         short |= {consumer for consumer, amount in self.asked(found).values() if amount <= claims.most(consumer)}
-        return found.pick(~np.array([name in short for name in names])[places]) if short else found
+        if not short:
+            return found
+        kept = np.array([name not in short for name in plan.names])
+        return found.pick(kept[plan.consumers[found.lives]])
 
-    def take(self, found: Found) -> tuple["Moves", "LifeLines"]:
+    def take(self, found: Found) -> tuple[Moves, Answers]:
         """Take lives as far as the run goes: jobs are closed, or have begun.
 
         Returns what they move, and the decisions in the order of the facts.
         """
-        assert self._lives is not None
-        over = (self._lives.ended[found.lives] >= 0) & (self._lives.ended[found.lives] < found.end)
+        moves, lines = self._make(found)
+        if self._lives is not None:
+            self._go_on(self._lives, found.pick(found.lives < self._jobs))
+        return moves, lines
+
+    def _make(self, found: Found) -> tuple[Moves, Answers]:
+        """Return what lives found move in the run, and their decisions in it in the order of the facts."""
+        if self._made is None or self._made[0] is not found:
+            plan, answers = self._plan, self._plan.answers
+            here = (answers.fact >= found.start) & (answers.fact < found.end)
+            rows = np.flatnonzero(self._choose(found.lives)[answers.of] & here)
+            lines = answers.pick(rows[np.argsort(answers.fact[rows])])
+            self._made = found, Moves(self._state, lines, plan.consumers[lines.of], plan.names), lines
+        return self._made[1:]
+
+    def _go_on(self, lives: Lives, found: Found) -> None:
+        """Close the jobs of lives that end in the run, and keep what has not ended."""
+        over = (lives.ended[found.lives] >= 0) & (lives.ended[found.lives] < found.end)
         self._state.closed.add_many(self._digests[found.lives[over]])
         for life in found.lives[over & (found.before > 0)].tolist():
             del self._state.jobs[self._places[life]]
         if not over.all():
-            self._begin(self._lives, found.pick(~over))
-        lines = self._lines
-        taken = self._choose(found.lives)[lines.life] & (lines.fact >= found.start) & (lines.fact < found.end)
-        rows = np.flatnonzero(taken)
-        rows = rows[np.argsort(lines.fact[rows])]
-        lines = lines.pick(rows)
-        return Moves(self._state, lines, self._consumers[lines.life], self._names), lines
+            self._begin(lives, found.pick(~over))
 
     def _begin(self, lives: Lives, found: Found) -> None:
         """Keep what has not ended as its lines."""
@@ -235,14 +304,14 @@ class BatchLives:
         text, places = join_texts(*spans), [0, *sizes[ends - 1].tolist()]
         dispatched = lives.dispatched[some]
         held = (dispatched >= 0) & ((dispatched < found.end) | (dispatched >= lives.facts.own))
-        escrow = np.where(held, self._escrow[some], 0).tolist()
+        escrow = np.where(held, self._plan.escrow[some], 0).tolist()
         most = lives.facts.numbers(SUBMITTED, "data.gpu_seconds_max", lives.submitted[some]).tolist()
         for number, life in enumerate(some.tolist()):
             lines = text[places[number] : places[number + 1]]
             self._state.jobs[self._places[life]] = Begun(lines, int(counts[number]), escrow[number], most[number])
 
 
-def merge(lines: LifeLines, decided: Decided, facts: Sequence[int]) -> Decided:
+def merge(lines: Answers, decided: Decided, facts: Sequence[int]) -> Decided:
     """Put what was decided one by one among the lines of lives; `facts`: by decision, the line of its fact."""
     if not facts:
         return Decided(join_texts(lines.data, lines.starts, lines.ends), lines.leaves)
@@ -295,7 +364,7 @@ class _Claims:
 
     def _read(self, fact: Fact) -> None:
         if isinstance(fact, ChainFactDeclared):
-            self._bring(fact.subject, int(fact.data.amount))
+            self.bring(fact.subject, int(fact.data.amount))
         elif isinstance(fact, WithdrawalOrdered):
             self._claim(fact.subject, int(fact.data.amount))
         elif isinstance(fact, JobSubmitted):
@@ -316,11 +385,12 @@ class _Claims:
         job = self._state.jobs.get(place)
         if job is not None and place not in self._named:
             self._named.add(place)
-            self._bring(consumer, job.escrow)
+            self.bring(consumer, job.escrow)
         return max(self._asked.get(place, 0), 0 if job is None else job.gpu_seconds_max)
 
     def _claim(self, consumer: str, amount: int) -> None:
         self._claims.setdefault(consumer, []).append(amount)
 
-    def _bring(self, consumer: str, amount: int) -> None:
+    def bring(self, consumer: str, amount: int) -> None:
+        """Count on it that a consumer may come to have so much more."""
         self._brought[consumer] = self._brought.get(consumer, 0) + amount

@@ -1,0 +1,109 @@
+"""Decisions on many facts at once: their lines, and what is counted of them.
+
+A line is that which `settlement.lane_writer` writes of the same decision, in the epoch of its own day and on time.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from events.hashing import Digests, Lines, Part, Spans, hash_leaves, hash_parts, render_lines
+from events.instant import DAY
+from ledger.bps import Integers
+
+__all__ = ["Answers", "Causes", "spans_of", "write_answers"]
+
+
+class Causes(NamedTuple):
+    """Facts, a row each: their lines in the batch, their instants in microseconds, and where their members stand."""
+
+    lines: Integers
+    times: Integers
+    id: Spans
+    subject: Spans
+    occurred_at: Spans
+
+
+class Answers(NamedTuple):
+    """A row per decision: what it is of, the line of the fact that it answers, its bytes without LF, what epochs count.
+
+    `of`: the number of a life, or of a deposit. `left`: what it leaves the consumer to spend, more or less, base units.
+    """
+
+    data: bytes
+    of: Integers
+    fact: Integers
+    starts: Integers
+    ends: Integers
+    leaves: Digests
+    epochs: Integers
+    burn: Integers
+    fee: Integers
+    left: Integers
+
+    @staticmethod
+    def none() -> "Answers":
+        """Return no decisions."""
+        column = np.zeros(0, dtype=np.int64)
+        leaves = np.zeros((0, 32), dtype=np.uint8)
+        return Answers(b"", column, column, column, column, leaves, column, column, column, column)
+
+    @staticmethod
+    def join(parts: Sequence["Answers"]) -> "Answers":
+        """Return decisions one after another."""
+        if len(parts) == 1:
+            return parts[0]
+        before = np.cumsum([0, *(len(part.data) for part in parts)]).tolist()
+        moved = [
+            part._replace(starts=part.starts + start, ends=part.ends + start)
+            for part, start in zip(parts, before, strict=False)
+        ]
+        data, *columns = zip(*moved, strict=True)
+        return Answers(b"".join(data), *(np.concatenate(column) for column in columns))
+
+    def pick(self, rows: Integers) -> "Answers":
+        """Return some of the decisions."""
+        return Answers(
+            self.data,
+            self.of[rows],
+            self.fact[rows],
+            self.starts[rows],
+            self.ends[rows],
+            self.leaves[rows],
+            self.epochs[rows],
+            self.burn[rows],
+            self.fee[rows],
+            self.left[rows],
+        )
+
+
+def write_answers(
+    kind: bytes, of: Integers, causes: Causes, said: list[Part], key: Spans, params_hash: bytes
+) -> Answers:
+    """Write decisions of a kind, one because of each fact; `said` is their data's members, in order."""
+    count, epochs = len(of), causes.times // DAY
+    parts: list[Part] = [
+        b'{"causation_id":"',
+        causes.id,
+        b'","data":{',
+        *said,
+        b'},"epoch":',
+        epochs,
+        b',"id":"',
+        hash_parts([kind + b"|", key], count),
+        b'","key":"',
+        key,
+        b'","occurred_at":"',
+        causes.occurred_at,
+        b'","params_hash":"%b","schema_version":1,"source":"settlement","subject":"' % params_hash,
+        causes.subject,
+        b'","type":"%b"}' % kind,
+    ]
+    lines, none = spans_of(render_lines(parts, count)), np.zeros(count, dtype=np.int64)
+    return Answers(lines.data, of, causes.lines, lines.starts, lines.ends, hash_leaves(*lines), epochs, *[none] * 3)
+
+
+def spans_of(lines: Lines) -> Spans:
+    """Return where lines stand, without their LF."""
+    return Spans(lines.data, np.concatenate((np.zeros(1, dtype=np.int64), lines.ends))[:-1], lines.ends - 1)
