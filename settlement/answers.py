@@ -1,18 +1,25 @@
 """Decisions on many facts at once: their lines, and what is counted of them.
 
-A line is that which `settlement.lane_writer` writes of the same decision, in the epoch of its own day and on time.
+A line is that which `settlement.lane_writer` writes of the same decision: at first as if it were on time, in the epoch
+of its own day. What is known only at its turn is put in then.
 """
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from events.hashing import Digests, Lines, Part, Spans, hash_leaves, hash_parts, render_lines
+from events.columns import split_lines
+from events.hashing import Digests, Lines, Part, Spans, hash_leaves, hash_parts, join_texts, render_lines
 from events.instant import DAY
 from ledger.bps import Integers
 
 __all__ = ["Answers", "Causes", "spans_of", "write_answers"]
+
+# What stands around a decision's epoch and flag; no member's text holds a quote.
+_TIMED = re.compile(rb',"epoch":[0-9]+(,"id":"[0-9a-f]{64}","key":"[^"]*")(,"occurred_at":"[^\n]*)')
 
 
 class Causes(NamedTuple):
@@ -76,6 +83,24 @@ class Answers(NamedTuple):
             self.fee[rows],
             self.left[rows],
         )
+
+    def at_turn(self, late: npt.NDArray[np.bool_], oldest_open: int) -> "Answers":
+        """Return the decisions as they are made at last: which are late, a row each, and none of a closed epoch."""
+        odd = np.flatnonzero(late | (self.epochs < oldest_open))
+        if not len(odd):
+            return self
+        epochs = np.maximum(self.epochs, oldest_open)
+        lines = join_texts(self.data, self.starts[odd], self.ends[odd]).splitlines(keepends=True)
+        flags = [b',"late":true' if is_late else b"" for is_late in late[odd].tolist()]
+        data = b"".join(
+            _TIMED.sub(rb',"epoch":%d\1%b\2' % (epoch, flag), line, count=1)
+            for line, epoch, flag in zip(lines, epochs[odd].tolist(), flags, strict=True)
+        )
+        starts, ends, leaves = self.starts.copy(), self.ends.copy(), self.leaves.copy()
+        own = split_lines(data)
+        leaves[odd] = hash_leaves(data, *own)
+        starts[odd], ends[odd] = (places + len(self.data) for places in own)
+        return self._replace(data=self.data + data, starts=starts, ends=ends, leaves=leaves, epochs=epochs)
 
 
 def write_answers(

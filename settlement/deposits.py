@@ -2,8 +2,7 @@
 
     known asset, in escrow, for its subject alone, 0 < amount ≤ cap and below 2^63
 
-Such a deposit asks the lane's state nothing, and gives its consumer money from its line on. What of it is late, or of
-an epoch that is closed, goes one by one, as do all others.
+Such a deposit asks the lane's state nothing, and gives its consumer money from its line on. All others go one by one.
 """
 
 from typing import NamedTuple

@@ -14,9 +14,10 @@ import numpy as np
 
 from events.codec import decode
 from events.decisions import AgreedLine, DutyCount
-from events.facts import JobDispatched, JobSubmitted, JobSubmittedData, Quote, UsageMetered
+from events.facts import JobDispatched, JobSubmitted, JobSubmittedData, QuorumClaimed, Quote, UsageMetered
 from events.refusal import Reason, Refusal
 from ledger.metering import hold_for
+from ledger.quorum import paid_nodes
 from settlement.keys import KeySet
 from settlement.proof import Proof
 
@@ -53,6 +54,10 @@ class Job(msgspec.Struct):
     def holds_for(self, quotes: dict[str, Quote]) -> dict[str, int]:
         """Return what these nodes may come to earn at most, base units."""
         return {node: hold_for(int(quote.price), self.gpu_seconds_max) for node, quote in quotes.items()}
+
+    def operators(self) -> dict[str, str]:
+        """Return whose each node is."""
+        return {node: quote.operator for node, quote in self.quotes.items()}
 
     def fund(self, quotes: dict[str, Quote], holds: dict[str, int]) -> None:
         """Begin the attempt on these holds; escrow = Σ holds in base units."""
@@ -114,9 +119,11 @@ class Begun(msgspec.Struct):
                 quotes = {quote.node: quote for quote in fact.data.quotes}
                 job.attempt = fact.data.attempt
                 job.fund(quotes, job.holds_for(quotes))
-            else:
-                assert isinstance(fact, UsageMetered)
+            elif isinstance(fact, UsageMetered):
                 job.usage[fact.data.node] = fact.data.gpu_seconds
+            else:
+                assert isinstance(fact, QuorumClaimed)
+                job.agreeing = paid_nodes(fact.data.agreeing, job.operators())
         assert job.escrow == self.escrow
         return job
 

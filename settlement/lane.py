@@ -284,7 +284,7 @@ class Lane:
         strangers = [node for node in data.agreeing if node not in job.quotes]
         if strangers or len(set(data.agreeing)) != len(data.agreeing):
             return Refusal(Reason.NODE_NOT_DISPATCHED, ", ".join(data.agreeing)[:200])
-        paid = paid_nodes(data.agreeing, {node: quote.operator for node, quote in job.quotes.items()})
+        paid = paid_nodes(data.agreeing, job.operators())
         if not paid:
             return Refusal(Reason.QUORUM_NOT_REACHED, f"{len(data.agreeing)} of {job.nodes}")
         if job.owned and not is_backed(data.agreeing, job.running_proof().results):

@@ -79,7 +79,7 @@ class LaneRuns:
     def _take(self, run: Run, start: int, end: int, network_time: int) -> Decided:
         """Decide on the facts of some lines: on regular lives at once, on all else one by one beside them."""
         late = run.late[start - run.start : end - run.start]
-        found = self._lives.find(start, end, late)
+        found = self._lives.find(start, end)
         alone, facts = self._apart(found, start, late)
         chosen = self._lives.covered(found, facts) if len(found.lives) else found
         if len(chosen.lives) < len(found.lives):
@@ -88,7 +88,7 @@ class LaneRuns:
             for accepted in facts:
                 self._lane.decide(accepted, network_time)
             return self._lane.give()
-        asked, moves, lines = self._lives.asked(chosen), *self._lives.take(chosen)
+        asked, moves, lines = self._lives.asked(chosen), *self._lives.take(chosen, late)
         self._lane.writer.count_many(lines.epochs, lines.leaves, lines.fee, lines.burn)
         answered: list[int] = []
         for line, accepted in zip(alone, facts, strict=True):

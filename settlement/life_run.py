@@ -2,7 +2,7 @@
 
 A batch is taken in runs. Of a life a run takes the facts that stand in it, where, whatever is decided on those beside,
 
-    its job is new, or all its facts before were taken so; its decisions are on time and in their own days' epochs
+    its job is new, or all its facts before were taken so
     per consumer    available before + what its lives and deposits have moved, at each of their facts
                     ≥ Σ of what its other facts may come to take
 
@@ -197,8 +197,8 @@ class BatchLives:
         mask[lives] = True
         return mask
 
-    def find(self, start: int, end: int, late: Mask) -> Found:
-        """Return the lives with facts in [start, end) that go on as regular ones, and whose decisions are not late."""
+    def find(self, start: int, end: int) -> Found:
+        """Return the lives with facts in [start, end) that go on as regular ones."""
         plan = self._plan
         own = slice(*np.searchsorted(plan.lines, (start, end)).tolist())
         here = np.bincount(plan.lives[own], minlength=len(plan.consumers))
@@ -206,18 +206,8 @@ class BatchLives:
         # The last to be written is the first of each life.
         before[plan.lives[own][::-1]] = plan.before[own][::-1]
         found = Found(start, end, numbers := np.flatnonzero(here), before[numbers], here[numbers])
-        bad, dispatched = self._is_late(start, end, late), plan.dispatched
-        bad |= self._beyond & ((before > 0) | (plan.ended >= end))
-        asked = np.flatnonzero(self._beyond & (dispatched >= start) & (dispatched < end))
-        bad[asked] |= late[dispatched[asked] - start]
+        bad = self._beyond & ((before > 0) | (plan.ended >= end))
         return self._as_state_has(found.pick(~bad[numbers]))
-
-    def _is_late(self, start: int, end: int, late: Mask) -> Mask:
-        """Tell of which lives a decision of the run is late, or would be of a closed epoch."""
-        answers = self._plan.answers
-        rows = np.flatnonzero((answers.fact >= start) & (answers.fact < end))
-        rows = rows[late[answers.fact[rows] - start] | (answers.epochs[rows] < self._state.oldest_open)]
-        return self._choose(answers.of[rows])
 
     def _as_state_has(self, found: Found) -> Found:
         """Return those of lives that begin and whose jobs are new, or that go on from what was taken of them."""
@@ -266,12 +256,13 @@ class BatchLives:
         kept = np.array([name not in short for name in plan.names])
         return found.pick(kept[plan.consumers[found.lives]])
 
-    def take(self, found: Found) -> tuple[Moves, Answers]:
-        """Take lives as far as the run goes: jobs are closed, or have begun.
+    def take(self, found: Found, late: Mask) -> tuple[Moves, Answers]:
+        """Take lives as far as the run goes: jobs are closed, or have begun. `late`: which lines of the run are.
 
         Returns what they move, and the decisions in the order of the facts.
         """
         moves, lines = self._make(found)
+        lines = lines.at_turn(late[lines.fact - found.start], self._state.oldest_open)
         if self._lives is not None:
             self._go_on(self._lives, found.pick(found.lives < self._jobs))
         return moves, lines

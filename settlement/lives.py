@@ -4,6 +4,7 @@
     submitted, dispatched, failed or cancelled                    held, refunded
     submitted, dispatched to one node, metered                    held, settled
     submitted, dispatched to n, each metered once, all agree      held, settled; one node of each operator is paid
+                  the verdict may come before the last is metered, where all are paid
     submitted, dispatched for more than there is, cancelled       refused, refunded 0
 
 Such a life asks the lane's state three things only: whether the job is new, or has begun so; whether its consumer can
@@ -54,16 +55,18 @@ _HIGH_MAX = 2**31 - 64
 class _Groups(NamedTuple):
     """The facts of jobs, job by job: the lines `lines[starts[i] : starts[i] + sizes[i]]` are about job i.
 
-    A job's facts stand in their order, those of batches before first.
+    A job's facts stand in their order, those of batches before first. `metered`, `agreed`: how many of these kinds.
     """
 
     facts: JobFacts
     lines: Integers
     starts: Integers
     sizes: Integers
+    metered: Integers
+    agreed: Integers
 
     def pick(self, jobs: Mask | Integers) -> "_Groups":
-        return _Groups(self.facts, self.lines, self.starts[jobs], self.sizes[jobs])
+        return _Groups(self.facts, self.lines, *(column[jobs] for column in self[2:]))
 
     def nth(self, place: int) -> Integers:
         """Return the line at a place of each job; where it has fewer, its last."""
@@ -72,19 +75,25 @@ class _Groups(NamedTuple):
     def last(self) -> Integers:
         return np.asarray(self.lines[self.starts + self.sizes - 1])
 
+    def of_kind(self, kind: int) -> tuple[Integers, Integers]:
+        """Return the lines of all facts of a kind, job by job, and the job of each."""
+        lines = self.lines[ranges(self.starts, self.sizes)]
+        mine = np.flatnonzero(self.facts.kinds[lines] == kind)
+        return lines[mine], np.repeat(np.arange(len(self.starts)), self.sizes)[mine]
+
     def endings(self) -> Integers:
         """Return the kind of each job's last fact."""
         return self.facts.kinds[self.last()]
 
-    def metered(self) -> Integers:
-        """Count the usage of each job of a regular shape."""
-        endings = self.endings()
-        return np.where(endings == METERED, self.sizes - 2, np.where(endings == AGREED, self.sizes - 3, 0))
+    def wanted(self) -> Integers:
+        """Return how many nodes each job asks for."""
+        return self.facts.numbers(SUBMITTED, "data.nodes", self.nth(0))
 
     def over(self) -> Mask:
         """Tell which jobs of a regular shape have come to their end."""
-        endings, wanted = self.endings(), self.facts.numbers(SUBMITTED, "data.nodes", self.nth(0))
-        return np.asarray(np.isin(endings, (AGREED, FAILED, CANCELLED)) | ((endings == METERED) & (wanted == 1)))
+        wanted, endings = self.wanted(), self.endings()
+        settled = (self.metered == wanted) & (self.agreed == (wanted > 1))
+        return np.asarray(settled | np.isin(endings, (FAILED, CANCELLED)))
 
 
 class Nodes(NamedTuple):
@@ -161,7 +170,7 @@ def find_lives(
         return None
     second = groups.nth(1)
     return Lives(
-        *groups,
+        *groups[:4],
         submitted=groups.nth(0),
         dispatched=np.where(groups.facts.kinds[second] == DISPATCHED, second, -1),
         ended=np.where(groups.over(), groups.last(), -1),
@@ -187,7 +196,9 @@ def _group(batch: Batch, jobs: Mapping[Place, Job | Begun]) -> _Groups | None:
     lines = np.roll(lines, len(lines) - int(lines.searchsorted(own)))
     lines = lines[np.argsort(facts.jobs[lines], kind="stable")]
     starts = np.flatnonzero(np.diff(facts.jobs[lines], prepend=-1))
-    return _Groups(facts, lines, starts, np.diff(starts, append=len(lines)))
+    kinds, sizes = facts.kinds[lines], np.diff(starts, append=len(lines))
+    counts = (np.add.reduceat(kinds == kind, starts, dtype=np.int64) for kind in (METERED, AGREED))
+    return _Groups(facts, lines, starts, sizes, *counts)
 
 
 def _unsubmitted(batch: Batch, own: int) -> set[Place]:
@@ -203,39 +214,36 @@ def _has_shape(groups: _Groups) -> Mask:
     """Tell which jobs' facts come in the order of a regular life, as far as they go."""
     kinds = groups.facts.kinds
     first, second, last = kinds[groups.nth(0)], kinds[groups.nth(1)], groups.endings()
-    metered = np.add.reduceat(kinds[groups.lines] == METERED, groups.starts, dtype=np.int64)
     # All that follows what was submitted and dispatched.
     behind = groups.sizes - 2
     unheld = (behind == -1) | ((behind == 0) & (last == CANCELLED))
-    running = metered == behind
+    running = (groups.agreed <= 1) & (groups.metered + groups.agreed == behind)
     alone = (behind == 1) & ((last == FAILED) | (last == CANCELLED))
-    shared = (behind > 1) & (last == AGREED) & (metered == behind - 1)
-    return np.asarray((first == SUBMITTED) & (unheld | (second == DISPATCHED) & (running | alone | shared)))
+    return np.asarray((first == SUBMITTED) & (unheld | (second == DISPATCHED) & (running | alone)))
 
 
 def _is_plain(groups: _Groups, asset: str, params_hash: str) -> Mask:
     """Tell which jobs are of declared authority, and of one attempt at as many nodes as were asked for.
 
-    As many are metered, where they agree. As `Lane._submit` and what `Lane._dispatch` asks first.
+    As many agree, where some do. As `Lane._submit` and what `Lane._dispatch` asks first.
     """
-    facts, submitted, second, last = groups.facts, groups.nth(0), groups.nth(1), groups.last()
-    endings, metered, wanted = groups.endings(), groups.metered(), facts.numbers(SUBMITTED, "data.nodes", submitted)
+    facts, submitted, second, wanted = groups.facts, groups.nth(0), groups.nth(1), groups.wanted()
     plain = facts.are(SUBMITTED, "data.asset", {asset}, submitted)
     plain &= facts.are(SUBMITTED, "data.authority", {"declared"}, submitted)
-    plain &= metered <= wanted
+    plain &= groups.metered <= wanted
     held = np.flatnonzero(facts.kinds[second] == DISPATCHED)
     plain[held] &= facts.are(DISPATCHED, "data.params_hash", {"", params_hash}, second[held])
     plain[held] &= facts.numbers(DISPATCHED, "data.attempt", second[held]) == 1
     plain[held] &= facts.counts(DISPATCHED, "data.quotes", second[held]) == wanted[held]
-    for kind in (FAILED, AGREED):
-        mine = np.flatnonzero(endings == kind)
-        if len(mine):
-            plain[mine] &= facts.numbers(kind, "data.attempt", last[mine]) == 1
-    shared = np.flatnonzero(endings == AGREED)
-    if len(shared):
+    failed, of = groups.of_kind(FAILED)
+    if len(failed):
+        plain[of[facts.numbers(FAILED, "data.attempt", failed) != 1]] = False
+    agreed, of = groups.of_kind(AGREED)
+    if len(agreed):
+        right = facts.numbers(AGREED, "data.attempt", agreed) == 1
+        right &= facts.counts(AGREED, "data.agreeing", agreed) == wanted[of]
         # What one node has metered is settled at once.
-        plain[shared] &= (wanted[shared] > 1) & (metered[shared] == wanted[shared])
-        plain[shared] &= facts.counts(AGREED, "data.agreeing", last[shared]) == metered[shared]
+        plain[of[~right | (wanted[of] == 1)]] = False
     return plain
 
 
@@ -258,19 +266,20 @@ class _Lists(NamedTuple):
 
 
 def _read(groups: _Groups) -> _Lists:
-    facts, second, last, counts = groups.facts, groups.nth(1), groups.last(), groups.metered()
-    held, shared = np.flatnonzero(facts.kinds[second] == DISPATCHED), np.flatnonzero(groups.endings() == AGREED)
+    facts, second = groups.facts, groups.nth(1)
+    held = np.flatnonzero(facts.kinds[second] == DISPATCHED)
+    (usage, metered), (verdicts, shared) = groups.of_kind(METERED), groups.of_kind(AGREED)
     quotes = facts.items(DISPATCHED, "data.quotes", second[held])
-    usage = groups.lines[ranges(groups.starts + 2, counts)]
     texts = [quotes.spans("node"), quotes.spans("operator")]
     if len(usage):
         texts.append(facts.span("data.node", usage, METERED))
     if len(shared):
-        texts.append(facts.items(AGREED, "data.agreeing", last[shared]).spans("item"))
+        texts.append(facts.items(AGREED, "data.agreeing", verdicts).spans("item"))
     starts, ends = (np.concatenate([text[side] for text in texts]) for side in (1, 2))
     firsts, numbers = number_texts(facts.data, starts, ends)
     quoted = np.repeat(held, facts.counts(DISPATCHED, "data.quotes", second[held]))
-    metered, agreed = np.repeat(np.arange(len(counts)), counts), np.repeat(shared, counts[shared])
+    # As many agree as were asked for.
+    agreed = np.repeat(shared, groups.wanted()[shared])
     parts = np.split(numbers, np.cumsum([len(quoted), len(quoted), len(usage)]))
     return _Lists(quoted, metered, agreed, quotes, usage, len(firsts), *parts)
 
@@ -325,21 +334,28 @@ def _meter(groups: _Groups, lists: _Lists, nodes: Nodes) -> tuple[Mask, Nodes]:
         facts = groups.facts
         seconds[mine] = facts.numbers(METERED, "data.gpu_seconds", lists.usage)
         good[lists.metered[facts.numbers(METERED, "data.attempt", lists.usage) != 1]] = False
-    paid = (groups.over() & (groups.metered() > 0))[nodes.life]
+    paid = (groups.over() & (groups.metered > 0))[nodes.life]
     good[nodes.life[paid & ~fits_many(nodes.price, seconds)]] = False
     return good, nodes._replace(seconds=seconds, paid=paid.astype(np.int64))
 
 
 def _agree(groups: _Groups, lists: _Lists, nodes: Nodes) -> tuple[Mask, Nodes]:
-    """Tell which jobs' nodes all agree and are enough, where there is a verdict; say who is paid. As `Lane._quorum`."""
-    good, shared = np.ones(len(groups.starts), dtype=np.bool_), groups.endings() == AGREED
+    """Tell which jobs' nodes all agree and are enough, where there is a verdict; say who is paid. As `Lane._quorum`.
+
+    Where all are not metered before the verdict all are paid: else the job would be over before all are.
+    """
+    good, shared = np.ones(len(groups.starts), dtype=np.bool_), groups.agreed > 0
     if not len(lists.agreed):
         return good, nodes
     _, others = _find_nodes(lists, lists.agreed, lists.agreeing)
-    mine, paid = np.flatnonzero(shared[nodes.life]), nodes.paid.copy()
-    paid[mine] = paid_many(nodes.life[mine], nodes.operators[mine])
-    good[shared] = np.bincount(nodes.life[mine[paid[mine] > 0]], minlength=len(good))[shared] > 0
+    mine = np.flatnonzero(shared[nodes.life])
+    chosen = paid_many(nodes.life[mine], nodes.operators[mine])
+    counts = np.bincount(nodes.life[mine[chosen > 0]], minlength=len(good))[shared]
+    last = (groups.over() & (groups.endings() == AGREED))[shared]
+    good[shared] = (counts == groups.wanted()[shared]) | ((counts > 0) & last)
     good[others] = False
+    paid = nodes.paid.copy()
+    paid[mine] *= chosen
     return good, nodes._replace(paid=paid)
 
 

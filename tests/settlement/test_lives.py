@@ -190,7 +190,10 @@ class Lives:
         if len(agreeing) > 1 and self._is_odd():
             agreeing = agreeing[1:]
         data = QuorumClaimedData(agreeing=tuple(agreeing), attempt=self._attempt(), consumer=self.consumer)
-        return [*facts, self._say(QuorumClaimed, data)]
+        # Of another stream, it may come before what it is about.
+        place = self.random.randint(2, len(facts)) if self.nodes > 1 and self.random.random() < 0.3 else len(facts)
+        facts.insert(place, self._say(QuorumClaimed, data))
+        return facts
 
     def _fail(self) -> list[Said]:
         data = JobFailedData(attempt=self._attempt(), consumer=self.consumer, reason="lost")
@@ -291,11 +294,11 @@ def check(said: list[Said], money: list[int], closed_days: int, cuts: list[int])
     taken = went_on = 0
     take = BatchLives.take
 
-    def count(lives: BatchLives, found: Found) -> Any:
+    def count(lives: BatchLives, found: Found, late: Any) -> Any:
         nonlocal taken, went_on
         taken += int(found.here.sum())
         went_on += int((found.before > 0).sum())
-        return take(lives, found)
+        return take(lives, found, late)
 
     expected = decide_alone(one, said)
     with patch.object(life_run, "LIVES_MIN", 0), patch.object(BatchLives, "take", count):
