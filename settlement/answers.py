@@ -84,23 +84,23 @@ class Answers(NamedTuple):
             self.left[rows],
         )
 
-    def at_turn(self, late: npt.NDArray[np.bool_], oldest_open: int) -> "Answers":
+    def at_turn(self, late: npt.NDArray[np.bool_], oldest_open: int) -> list["Answers"]:
         """Return the decisions as they are made at last: which are late, a row each, and none of a closed epoch."""
-        odd = np.flatnonzero(late | (self.epochs < oldest_open))
+        is_odd = late | (self.epochs < oldest_open)
+        odd = np.flatnonzero(is_odd)
         if not len(odd):
-            return self
-        epochs = np.maximum(self.epochs, oldest_open)
+            return [self]
+        epochs = np.maximum(self.epochs[odd], oldest_open)
         lines = join_texts(self.data, self.starts[odd], self.ends[odd]).splitlines(keepends=True)
         flags = [b',"late":true' if is_late else b"" for is_late in late[odd].tolist()]
         data = b"".join(
             _TIMED.sub(rb',"epoch":%d\1%b\2' % (epoch, flag), line, count=1)
-            for line, epoch, flag in zip(lines, epochs[odd].tolist(), flags, strict=True)
+            for line, epoch, flag in zip(lines, epochs.tolist(), flags, strict=True)
         )
-        starts, ends, leaves = self.starts.copy(), self.ends.copy(), self.leaves.copy()
-        own = split_lines(data)
-        leaves[odd] = hash_leaves(data, *own)
-        starts[odd], ends[odd] = (places + len(self.data) for places in own)
-        return self._replace(data=self.data + data, starts=starts, ends=ends, leaves=leaves, epochs=epochs)
+        starts, ends = split_lines(data)
+        leaves = hash_leaves(data, starts, ends)
+        timed = self.pick(odd)._replace(data=data, starts=starts, ends=ends, leaves=leaves, epochs=epochs)
+        return [self.pick(np.flatnonzero(~is_odd)), timed]
 
 
 def write_answers(

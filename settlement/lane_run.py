@@ -89,7 +89,8 @@ class LaneRuns:
                 self._lane.decide(accepted, network_time)
             return self._lane.give()
         asked, moves, lines = self._lives.asked(chosen), *self._lives.take(chosen, late)
-        self._lane.writer.count_many(lines.epochs, lines.leaves, lines.fee, lines.burn)
+        for each in lines:
+            self._lane.writer.count_many(each.epochs, each.leaves, each.fee, each.burn)
         answered: list[int] = []
         for line, accepted in zip(alone, facts, strict=True):
             if (payer := payer_of(accepted.fact)) is not None:

@@ -84,6 +84,9 @@ class LaneWriter:
 
     def count_many(self, epochs: Integers, leaves: Digests, fee: Integers, burn: Integers) -> None:
         """Count decisions that were written elsewhere, a row each, in the sums of their epochs."""
+        if (np.diff(epochs) < 0).any():
+            order = np.argsort(epochs, kind="stable")
+            epochs, leaves, fee, burn = epochs[order], leaves[order], fee[order], burn[order]
         starts = np.flatnonzero(np.diff(epochs, prepend=_UNCOUNTED)).tolist()
         for start, end in zip(starts, [*starts[1:], len(epochs)], strict=False):
             mine = slice(start, end)

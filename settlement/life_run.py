@@ -31,7 +31,7 @@ from events.facts import (
     JobSubmitted,
     UsageMetered,
 )
-from events.hashing import hash_parts, join_texts
+from events.hashing import Part, Spans, hash_parts, join_texts, render_lines
 from events.orders import WithdrawalOrdered
 from ledger.bps import Integers
 from ledger.metering import hold_for
@@ -256,16 +256,15 @@ class BatchLives:
         kept = np.array([name not in short for name in plan.names])
         return found.pick(kept[plan.consumers[found.lives]])
 
-    def take(self, found: Found, late: Mask) -> tuple[Moves, Answers]:
+    def take(self, found: Found, late: Mask) -> tuple[Moves, list[Answers]]:
         """Take lives as far as the run goes: jobs are closed, or have begun. `late`: which lines of the run are.
 
-        Returns what they move, and the decisions in the order of the facts.
+        Returns what they move, and the decisions.
         """
         moves, lines = self._make(found)
-        lines = lines.at_turn(late[lines.fact - found.start], self._state.oldest_open)
         if self._lives is not None:
             self._go_on(self._lives, found.pick(found.lives < self._jobs))
-        return moves, lines
+        return moves, lines.at_turn(late[lines.fact - found.start], self._state.oldest_open)
 
     def _make(self, found: Found) -> tuple[Moves, Answers]:
         """Return what lives found move in the run, and their decisions in it in the order of the facts."""
@@ -302,19 +301,25 @@ class BatchLives:
             self._state.jobs[self._places[life]] = Begun(lines, int(counts[number]), escrow[number], most[number])
 
 
-def merge(lines: Answers, decided: Decided, facts: Sequence[int]) -> Decided:
-    """Put what was decided one by one among the lines of lives; `facts`: by decision, the line of its fact."""
-    if not facts:
-        return Decided(join_texts(lines.data, lines.starts, lines.ends), lines.leaves)
-    assert decided.hashes is not None
-    order = np.argsort(np.concatenate((lines.fact, facts)), kind="stable")
-    starts, ends = (
-        np.concatenate((here, there + len(lines.data)))[order]
-        for here, there in zip((lines.starts, lines.ends), split_lines(decided.data), strict=True)
-    )
-    return Decided(
-        join_texts(lines.data + decided.data, starts, ends), np.concatenate((lines.leaves, decided.hashes))[order]
-    )
+def merge(lines: Sequence[Answers], decided: Decided, facts: Sequence[int]) -> Decided:
+    """Put decisions in the order of their facts, with those made one by one; `facts`: the line of each of these."""
+    parts = [(Spans(each.data, each.starts, each.ends), each.leaves, each.fact) for each in lines]
+    if facts:
+        assert decided.hashes is not None
+        parts.append((Spans(decided.data, *split_lines(decided.data)), decided.hashes, np.array(facts)))
+    if len(parts) == 1:
+        [(spans, leaves, _)] = parts
+        return Decided(join_texts(*spans), leaves)
+    order = np.argsort(np.concatenate([of for _, _, of in parts]), kind="stable")
+    rows = np.argsort(order)
+    texts: list[Part] = []
+    for (data, *ends), _, of in parts:
+        # In each row stands one of the parts, and nothing of the others.
+        mine, rows = np.split(rows, [len(of)])
+        places = np.zeros((2, len(order)), dtype=np.int64)
+        places[:, mine] = ends
+        texts.append(Spans(data, *places))
+    return Decided(render_lines(texts, len(order)).data, np.concatenate([leaves for _, leaves, _ in parts])[order])
 
 
 def payer_of(fact: Fact) -> str | None:

@@ -164,7 +164,8 @@ def find_lives(
     held[_doubled(lists.quoted * lists.names + lists.nodes) // max(lists.names, 1)] = False
     metered, nodes = _meter(groups, lists, nodes)
     agreed, nodes = _agree(groups, lists, nodes)
-    good = held & metered & agreed
+    priced, nodes = _price(len(groups.starts), nodes)
+    good = held & metered & agreed & priced
     groups, nodes = groups.pick(good), nodes.pick(good)
     if not len(groups.starts):
         return None
@@ -175,7 +176,7 @@ def find_lives(
         dispatched=np.where(groups.facts.kinds[second] == DISPATCHED, second, -1),
         ended=np.where(groups.over(), groups.last(), -1),
         endings=groups.endings(),
-        nodes=_price(nodes),
+        nodes=nodes,
         beyond=beyond,
     )
 
@@ -335,7 +336,6 @@ def _meter(groups: _Groups, lists: _Lists, nodes: Nodes) -> tuple[Mask, Nodes]:
         seconds[mine] = facts.numbers(METERED, "data.gpu_seconds", lists.usage)
         good[lists.metered[facts.numbers(METERED, "data.attempt", lists.usage) != 1]] = False
     paid = (groups.over() & (groups.metered > 0))[nodes.life]
-    good[nodes.life[paid & ~fits_many(nodes.price, seconds)]] = False
     return good, nodes._replace(seconds=seconds, paid=paid.astype(np.int64))
 
 
@@ -372,12 +372,15 @@ def _find_nodes(lists: _Lists, of: Integers, names: Integers) -> tuple[Integers,
     return rows, np.concatenate((of[nodes[rows] != named], _doubled(named) // max(lists.names, 1)))
 
 
-def _price(nodes: Nodes) -> Nodes:
-    """Price the nodes that are paid. As `settlement.release.price_lines`."""
-    gross, seconds = nodes.gross.copy(), nodes.seconds.copy()
+def _price(jobs: int, nodes: Nodes) -> tuple[Mask, Nodes]:
+    """Price the nodes that are paid, as `settlement.release.price_lines`; tell which jobs' prices columns can hold."""
+    good, gross, seconds = np.ones(jobs, dtype=np.bool_), nodes.gross.copy(), nodes.seconds.copy()
     paid = np.flatnonzero(nodes.paid)
     if len(paid):
         starts = np.flatnonzero(np.diff(nodes.life[paid], prepend=-1))
         seconds[paid] = bound_many(seconds[paid], starts)
+        fits = fits_many(nodes.price[paid], seconds[paid])
+        good[nodes.life[paid[~fits]]] = False
+        paid = paid[fits]
         gross[paid] = price_many(nodes.price[paid], seconds[paid], nodes.hold[paid])
-    return nodes._replace(gross=gross, seconds=seconds)
+    return good, nodes._replace(gross=gross, seconds=seconds)
