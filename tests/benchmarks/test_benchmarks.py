@@ -31,7 +31,7 @@ def test_every_system_ends_with_the_oracles_balances(stream: str, tmp_path: Path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("stream", "n"), [("a", 6_000), ("b", 400)])
+@pytest.mark.parametrize(("stream", "n"), [("a", 6_000), ("b", 1_000)])
 def test_column_stores_are_exact_beyond_64_bits(stream: str, n: int, tmp_path: Path) -> None:
     systems = [system for system in map(named, COLUMNS) if stream in system.streams and system.missing() is None]
     if not systems:
