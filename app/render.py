@@ -18,7 +18,7 @@ from rich.table import Table
 __all__ = ["FORMATS", "Answer", "Section", "decimal_text", "format_options", "print_json", "progress", "render", "say"]
 
 FORMATS = ("table", "json", "csv")
-_talk = Console(stderr=True)
+_talk = Console(stderr=True, markup=False, emoji=False)
 
 
 class Section(NamedTuple):
@@ -108,7 +108,8 @@ def _print_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]], decimals:
         table.add_row(*row)
     # As wide as its content: a pipe or a narrow terminal must not lose digits.
     widths = [max([len(column), *(len(row[number]) for row in texts)]) for number, column in enumerate(columns)]
-    Console(width=max(80, sum(widths) + 3 * len(columns))).print(table)
+    # Names are as they are: `vest:locked:…` holds no picture of a lock.
+    Console(width=max(80, sum(widths) + 3 * len(columns)), markup=False, emoji=False).print(table)
 
 
 def _cell(cell: Any, decimals: int | None) -> str:

@@ -2,7 +2,9 @@
 
     balances = Σ over logs (Σ over segments: amounts by side  +  Σ over the unsealed tail: postings)
 
-Each page of a segment that is added is checked before. Where one is unusable it is named, and the log is read instead.
+Each column that is added is checked before. Where one is unusable its segment is named, and the log is read instead.
+What accounts hold is added up in memory for those that hold something. Debits and credits, of which the digest is, need
+some for each account that ever was, closed escrows among them.
 """
 
 from collections.abc import Iterator
@@ -18,7 +20,7 @@ from projections.batch import Batch, read_batches
 from projections.past import Past
 from projections.segments import SegmentUnusable, SideSums, split_key
 
-__all__ = ["Replayed", "replay"]
+__all__ = ["Held", "Replayed", "add_up", "replay"]
 
 # So many events behind what is sealed are held at once.
 _TAIL_EVENTS = 4_096
@@ -89,6 +91,43 @@ class Replayed(NamedTuple):
     def digest(self) -> str:
         """Return the digest of all balances, as `ledger.balances` defines it."""
         return digest_of_balances(self.sums.items())
+
+
+class Held(NamedTuple):
+    """What each account holds that is not zero, base units, and of how many events that was read from where."""
+
+    nets: dict[Key, int]
+    segments: int
+    sealed: int
+    tail: int
+
+
+def add_up(past: Past) -> Held:
+    """Add up what accounts hold by all of the logs. Raises: LogDamaged, LedgerInvariantBroken."""
+    nets: dict[bytes, int] = {}
+    tail, segments, sealed = _Tail(), 0, 0
+    for log in past.logs():
+        for segment in past.segments(log.name):
+            try:
+                names, amounts = segment.nets()
+            except SegmentUnusable as unusable:
+                past.forget(log.name, unusable)
+                break
+            for name, amount in zip(names, amounts, strict=True):
+                net = nets.get(name, 0) + amount
+                if net:
+                    nets[name] = net
+                else:
+                    nets.pop(name, None)
+            segment.rest()
+            segments += 1
+            sealed += segment.header.events
+        for batch in read_batches(log, past.end(log.name), events_max=_TAIL_EVENTS):
+            tail.add(batch)
+    held = {split_key(name): net for name, net in nets.items()}
+    for key, debits, credits in tail.items():
+        held[key] = held.get(key, 0) + credits - debits
+    return Held({key: net for key, net in held.items() if net}, segments, sealed, tail.events)
 
 
 def replay(past: Past) -> Replayed:

@@ -22,6 +22,7 @@ import numpy.typing as npt
 from events.codec import encode_json
 from events.columns import Integers
 from events.event import Count, Data, Digest, Key
+from events.hashing import join_texts
 from ledger import accounts
 
 __all__ = [
@@ -285,10 +286,31 @@ class Segment:
         totals = np.zeros((2, len(sides) - 1), dtype=np.int64)
         totals[:, filled] = sums
         large: dict[int, int] = {}
-        for row, amount in zip(*_read_large(self._bytes("large")), strict=True):
-            side = int(np.searchsorted(sides, row, side="right")) - 1
+        rows, more = _read_large(self._bytes("large"))
+        own = np.searchsorted(sides, np.array(rows, dtype=sides.dtype), side="right") - 1
+        for side, amount in zip(own.tolist(), more, strict=True):
             large[side] = large.get(side, 0) + amount
         return SideSums(totals[0], totals[1], large)
+
+    def nets(self) -> tuple[list[bytes], list[int]]:
+        """Return the accounts that the segment leaves with more or less than before, and by how much.
+
+        Raises: SegmentUnusable.
+        """
+        sums = self.fold()
+        low, high = (limb[1::2] - limb[::2] for limb in (sums.low, sums.high))
+        moved = ((low & _LOW) != 0) | (high + (low >> _LIMB) != 0)
+        moved[[side // 2 for side in sums.large]] = True
+        numbers = np.flatnonzero(moved)
+        nets = [
+            (above << _LIMB) + below for above, below in zip(high[moved].tolist(), low[moved].tolist(), strict=True)
+        ]
+        for side, amount in sums.large.items():
+            nets[int(numbers.searchsorted(side // 2))] += amount if side % 2 else -amount
+        ends = self.array("name_ends").astype(np.int64)
+        starts = np.concatenate(([0], ends[:-1]))
+        names = join_texts(self.array("names").tobytes(), starts[moved], ends[moved] - 1)
+        return names.split(b"\n")[:-1], nets
 
     # --- movements ---
 

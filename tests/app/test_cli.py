@@ -268,6 +268,17 @@ def test_an_account_that_never_moved_is_refused_and_not_answered_with_nothing(
     assert "nothing has moved consumer:nobody" in str(result.exception)
 
 
+def test_names_are_printed_as_they_are(tmp_path: Path) -> None:
+    """A table makes no picture of `:locked:`, and no style of what stands in brackets."""
+    name = "vest:locked:team:foundation"
+    runner = CliRunner(env={"OMNISYNC_DATA": str(tmp_path / "books")})
+    runner.invoke(cli, ["init"])
+    runner.invoke(cli, ["run", "--once"])
+
+    assert name in runner.invoke(cli, ["balance"]).stdout
+    assert name in runner.invoke(cli, ["replay", "--net"]).stdout
+
+
 def test_no_books_is_said_with_the_way_to_make_them(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli, ["balance", "--data", str(tmp_path / "none")])
 

@@ -26,7 +26,7 @@ from projections.lookup import BalanceReader
 from projections.past import Past
 from projections.position import AtRefused, history_of
 from projections.read import AccountUnknown, Balance, read_balances, read_history, read_position
-from projections.replay import replay
+from projections.replay import Held, Replayed, add_up, replay
 from projections.sealing import seal
 from projections.segments import REACHED_ROWS, Segment, SegmentUnusable, join_key
 from projections.statement import read_statement
@@ -98,6 +98,10 @@ def desk() -> Desk:
 # --- replay ---
 
 
+def nets_of(replayed: Replayed) -> dict[Key, int]:
+    return {key: credits - debits for key, (debits, credits) in replayed.sums.items() if credits != debits}
+
+
 @pytest.mark.parametrize("build", [build_world, build_small_network])
 @pytest.mark.parametrize("unfinished", [False, True])
 def test_replay_is_the_scalar_fold(build: Callable[[int], World], unfinished: bool, tmp_path: Path) -> None:
@@ -110,6 +114,7 @@ def test_replay_is_the_scalar_fold(build: Callable[[int], World], unfinished: bo
     sealed = replay(past)
 
     assert nothing.sums == sealed.sums == dict(folded.balances.items())
+    assert add_up(past) == Held(nets_of(sealed), sealed.segments, sealed.sealed, sealed.tail)
     assert nothing.digest() == sealed.digest() == folded.balances.digest()
     assert nothing.segments == 0 < sealed.segments
     assert nothing.tail == sealed.sealed + sealed.tail
@@ -139,6 +144,7 @@ def test_any_decisions_at_any_position(batches: list[list[Decision]], file_bytes
         assert past.faults == []
         assert past.end("lane-0") == ends[-1]
         assert replay(past).sums == sums_of_prefix(log, ends[-1])
+        assert add_up(past).nets == nets_of(replay(past))
         for size in (0, ends[0], ends[len(ends) // 2], ends[-1]):
             expected = sums_of_prefix(log, size)
             for key in replay(past).sums:
@@ -367,6 +373,7 @@ def test_what_is_wrong_with_a_segment_is_named_and_mended(
     assert any(fault in said for said in past.faults)
     assert replayed.sums == expected.sums
     assert replayed.sealed < expected.sealed
+    assert add_up(Past(tmp_path / "segments", logs)).nets == nets_of(expected)
     made = seal_all(logs, tmp_path / "segments")
     assert f"lane-0/{second.name}" in made
     assert first.exists()

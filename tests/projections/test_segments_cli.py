@@ -58,6 +58,22 @@ def test_replay_says_what_the_tables_say(books: Books) -> None:
     assert "sound" in omnisync(books, "seal", "--all").stdout
 
 
+def test_replay_shows_what_accounts_hold(books: Books) -> None:
+    held = {
+        (line["account"], line["vault"]): line["balance"]
+        for line in json.loads(omnisync(books, "balance", "--json").stdout)["balances"]
+        if line["balance"] != "0"
+    }
+    from_logs = json.loads(omnisync(books, "replay", "--net", "--json").stdout)
+    omnisync(books, "seal", "--all")
+    from_segments = json.loads(omnisync(books, "replay", "--net", "--json").stdout)
+
+    assert from_logs["balances"] == from_segments["balances"]
+    assert {(line["account"], line["vault"]): line["balance"] for line in from_logs["balances"]} == held != {}
+    assert from_logs["tail"] == from_segments["sealed"] > from_segments["tail"] == from_logs["sealed"] == 0
+    assert f"{from_segments['sealed']} events from " in omnisync(books, "replay", "--net").stdout
+
+
 def test_damage_is_told_and_what_is_told_stays_right(books: Books) -> None:
     omnisync(books, "seal", "--all")
     path = books.segments / "hub" / f"{0:020}.seg"
