@@ -69,7 +69,6 @@ class BalanceReader:
             self._held.detach()
         self._connection: Any = self._held.connection
         self._cursor: Any = self._connection.cursor()
-        self._mark = "?" if self._is_embedded else "%s"
         self._keys: dict[str, list[tuple[int, Key, bytes, int]]] = {}
         self._cover(dict(self._read(_POSITIONS)))
 
@@ -114,8 +113,6 @@ class BalanceReader:
             except SegmentUnusable:
                 # The past has lost it, and ends before it.
                 lost = True
-            finally:
-                self._connection.rollback()
 
     def _at(self, name: str, position: dict[str, int], lost: bool) -> list[Balance]:
         if all(size <= self._past.end(log) for log, size in position.items()):
@@ -124,8 +121,11 @@ class BalanceReader:
             return self._add_up(self._find_keys(name) if keys is None else keys, position)
         # A transaction, so that where rows begin, and the rows, are of one moment.
         self._cursor.execute("SAVEPOINT here")
-        self._check_rows(position, lost)
-        return self._add_up(self._find_keys(name), position)
+        try:
+            self._check_rows(position, lost)
+            return self._add_up(self._find_keys(name), position)
+        finally:
+            self._connection.rollback()
 
     def _add_up(self, keys: list[tuple[int, Key, bytes, int]], position: dict[str, int]) -> list[Balance]:
         past = self._past
@@ -179,7 +179,7 @@ class BalanceReader:
         self._keys.clear()
 
     def _read(self, statement: str, *values: Any) -> Sequence[Any]:
-        self._cursor.execute(statement.replace("?", self._mark), values)
+        self._cursor.execute(statement if self._is_embedded else statement.replace("?", "%s"), values)
         rows: Sequence[Any] = self._cursor.fetchall()
         return rows
 
