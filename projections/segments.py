@@ -272,14 +272,15 @@ class Segment:
     def fold(self) -> SideSums:
         """Add up the rows of each side. Raises: SegmentUnusable."""
         sides, amounts = self.array("sides"), self.array("amounts")
-        starts, ends = sides[:-1].astype(np.int64), sides[1:].astype(np.int64)
-        filled = np.flatnonzero(ends > starts)
-        starts, ends = starts[filled], ends[filled]
+        filled = np.flatnonzero(sides[1:] > sides[:-1])
+        starts, ends = sides[:-1][filled], sides[1:][filled]
         sums = np.zeros((2, len(filled)), dtype=np.int64)
         for chunk in range(0, len(amounts), _CHUNK_ROWS):
+            # What was read of the file before need not stay.
+            self.rest()
             part = amounts[chunk : chunk + _CHUNK_ROWS]
-            first = int(np.searchsorted(ends, chunk, side="right"))
-            last = int(np.searchsorted(starts, chunk + len(part), side="left"))
+            first = int(np.searchsorted(ends, sides.dtype.type(chunk), side="right"))
+            last = int(np.searchsorted(starts, sides.dtype.type(chunk + len(part)), side="left"))
             cuts = np.maximum(starts[first:last], chunk) - chunk
             sums[0, first:last] += np.add.reduceat(part & _LOW, cuts)
             sums[1, first:last] += np.add.reduceat(part >> _LIMB, cuts)
@@ -301,15 +302,17 @@ class Segment:
         low, high = (limb[1::2] - limb[::2] for limb in (sums.low, sums.high))
         moved = ((low & _LOW) != 0) | (high + (low >> _LIMB) != 0)
         moved[[side // 2 for side in sums.large]] = True
+        self.rest()
         numbers = np.flatnonzero(moved)
         nets = [
             (above << _LIMB) + below for above, below in zip(high[moved].tolist(), low[moved].tolist(), strict=True)
         ]
         for side, amount in sums.large.items():
             nets[int(numbers.searchsorted(side // 2))] += amount if side % 2 else -amount
-        ends = self.array("name_ends").astype(np.int64)
-        starts = np.concatenate(([0], ends[:-1]))
-        names = join_texts(self.array("names").tobytes(), starts[moved], ends[moved] - 1)
+        ends = self.array("name_ends")
+        last = ends[numbers].astype(np.int64)
+        first = np.where(numbers > 0, ends[numbers - 1], 0).astype(np.int64)
+        names = join_texts(self.array("names").tobytes(), first, last - 1)
         return names.split(b"\n")[:-1], nets
 
     # --- movements ---
