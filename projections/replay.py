@@ -7,8 +7,8 @@ What accounts hold is added up in memory for those that hold something. Debits a
 some for each account that ever was, closed escrows among them.
 """
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from ledger.sums import Limbs, LimbSums, Numbering
 from ledger.vectors import Names
 from projections.batch import Batch, read_batches
 from projections.past import Past
-from projections.segments import SegmentUnusable, SideSums, split_key
+from projections.segments import Segment, SegmentUnusable, SideSums, split_key
 
 __all__ = ["Held", "Replayed", "add_up", "replay"]
 
@@ -26,6 +26,8 @@ __all__ = ["Held", "Replayed", "add_up", "replay"]
 _TAIL_EVENTS = 4_096
 _LIMB = 31
 _LOW = 2**_LIMB - 1
+
+Found = TypeVar("Found")
 
 
 class _Totals:
@@ -107,21 +109,14 @@ def add_up(past: Past) -> Held:
     nets: dict[bytes, int] = {}
     tail, segments, sealed = _Tail(), 0, 0
     for log in past.logs():
-        for segment in past.segments(log.name):
-            try:
-                names, amounts = segment.nets()
-            except SegmentUnusable as unusable:
-                past.forget(log.name, unusable)
-                break
+        for events, (names, amounts) in _read_sealed(past, log.name, Segment.nets):
             for name, amount in zip(names, amounts, strict=True):
                 net = nets.get(name, 0) + amount
                 if net:
                     nets[name] = net
                 else:
                     nets.pop(name, None)
-            segment.rest()
-            segments += 1
-            sealed += segment.header.events
+            segments, sealed = segments + 1, sealed + events
         for batch in read_batches(log, past.end(log.name), events_max=_TAIL_EVENTS):
             tail.add(batch)
     held = {split_key(name): net for name, net in nets.items()}
@@ -135,16 +130,9 @@ def replay(past: Past) -> Replayed:
     totals, tail = _Totals(), _Tail()
     segments = sealed = 0
     for log in past.logs():
-        for segment in past.segments(log.name):
-            try:
-                accounts, sums = segment.names(), segment.fold()
-            except SegmentUnusable as unusable:
-                past.forget(log.name, unusable)
-                break
+        for events, (accounts, sums) in _read_sealed(past, log.name, lambda one: (one.names(), one.fold())):
             totals.add(accounts, sums)
-            segment.rest()
-            segments += 1
-            sealed += segment.header.events
+            segments, sealed = segments + 1, sealed + events
         for batch in read_batches(log, past.end(log.name), events_max=_TAIL_EVENTS):
             tail.add(batch)
     sums_of = {split_key(name): (debits, credits) for name, debits, credits in totals.items()}
@@ -152,3 +140,15 @@ def replay(past: Past) -> Replayed:
         before = sums_of.get(key, (0, 0))
         sums_of[key] = before[0] + debits, before[1] + credits
     return Replayed(sums_of, segments, sealed, tail.events)
+
+
+def _read_sealed(past: Past, log: str, read: Callable[[Segment], Found]) -> Iterator[tuple[int, Found]]:
+    """Yield how many events each of a log's segments holds, and what is read of it, up to one that is unusable."""
+    for segment in past.segments(log):
+        try:
+            found = read(segment)
+        except SegmentUnusable as unusable:
+            past.forget(log, unusable)
+            return
+        yield segment.header.events, found
+        segment.rest()
