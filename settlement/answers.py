@@ -18,7 +18,7 @@ from ledger.bps import Integers
 
 __all__ = ["Answers", "Causes", "spans_of", "write_answers"]
 
-# What stands around a decision's epoch and flag; no member's text holds a quote.
+# What stands around a decision's epoch and flag. Within a text a quote is escaped, so that none can look like this.
 _TIMED = re.compile(rb',"epoch":[0-9]+(,"id":"[0-9a-f]{64}","key":"[^"]*")(,"occurred_at":"[^\n]*)')
 
 
