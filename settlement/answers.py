@@ -35,7 +35,8 @@ class Causes(NamedTuple):
 class Answers(NamedTuple):
     """A row per decision: what it is of, the line of the fact that it answers, its bytes without LF, what epochs count.
 
-    `of`: the number of a life, or of a deposit. `left`: what it leaves the consumer to spend, more or less, base units.
+    `of`: the number of a life, or of a fact that is one by itself. `left`: what it leaves the consumer to spend, more
+    or less; `back`: how much more than that it takes for a moment. All in base units.
     """
 
     data: bytes
@@ -48,13 +49,14 @@ class Answers(NamedTuple):
     burn: Integers
     fee: Integers
     left: Integers
+    back: Integers
 
     @staticmethod
     def none() -> "Answers":
         """Return no decisions."""
         column = np.zeros(0, dtype=np.int64)
         leaves = np.zeros((0, 32), dtype=np.uint8)
-        return Answers(b"", column, column, column, column, leaves, column, column, column, column)
+        return Answers(b"", column, column, column, column, leaves, *[column] * 5)
 
     @staticmethod
     def join(parts: Sequence["Answers"]) -> "Answers":
@@ -69,7 +71,7 @@ class Answers(NamedTuple):
         data, *columns = zip(*moved, strict=True)
         return Answers(b"".join(data), *(np.concatenate(column) for column in columns))
 
-    def pick(self, rows: Integers) -> "Answers":
+    def pick(self, rows: Integers | slice) -> "Answers":
         """Return some of the decisions."""
         return Answers(
             self.data,
@@ -82,6 +84,7 @@ class Answers(NamedTuple):
             self.burn[rows],
             self.fee[rows],
             self.left[rows],
+            self.back[rows],
         )
 
     def at_turn(self, late: npt.NDArray[np.bool_], oldest_open: int) -> list["Answers"]:
@@ -104,7 +107,7 @@ class Answers(NamedTuple):
 
 
 def write_answers(
-    kind: bytes, of: Integers, causes: Causes, said: list[Part], key: Spans, params_hash: bytes
+    kind: bytes, of: Integers, causes: Causes, said: list[Part], key: Sequence[bytes | Spans], params_hash: bytes
 ) -> Answers:
     """Write decisions of a kind, one because of each fact; `said` is their data's members, in order."""
     count, epochs = len(of), causes.times // DAY
@@ -116,9 +119,9 @@ def write_answers(
         b'},"epoch":',
         epochs,
         b',"id":"',
-        hash_parts([kind + b"|", key], count),
+        hash_parts([kind + b"|", *key], count),
         b'","key":"',
-        key,
+        *key,
         b'","occurred_at":"',
         causes.occurred_at,
         b'","params_hash":"%b","schema_version":1,"source":"settlement","subject":"' % params_hash,
@@ -126,7 +129,7 @@ def write_answers(
         b'","type":"%b"}' % kind,
     ]
     lines, none = spans_of(render_lines(parts, count)), np.zeros(count, dtype=np.int64)
-    return Answers(lines.data, of, causes.lines, lines.starts, lines.ends, hash_leaves(*lines), epochs, *[none] * 3)
+    return Answers(lines.data, of, causes.lines, lines.starts, lines.ends, hash_leaves(*lines), epochs, *[none] * 4)
 
 
 def spans_of(lines: Lines) -> Spans:

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from events.columns import Columns
+from events.columns import Batch
+from events.facts import ChainFactDeclared
 from events.hashing import Part
 from ledger.accounts import VAULT_ESCROW
 from ledger.bps import Integers
@@ -27,10 +28,11 @@ class Deposits(NamedTuple):
     answers: Answers
 
 
-def find_deposits(facts: Columns | None, parameters: Parameters, params_hash: str) -> Deposits:
-    """Find them among a batch's `ChainFactDeclared`, and write what is decided."""
+def find_deposits(batch: Batch, parameters: Parameters, params_hash: str) -> Deposits | None:
+    """Find them in a batch, and write what is decided; None where none is declared."""
+    facts = batch.columns.get(ChainFactDeclared)
     if facts is None:
-        return Deposits([], np.empty(0, dtype=np.int64), Answers.none())
+        return None
     asset, amount = parameters.unit.asset, facts.amounts("data.amount")
     plain = (amount > 0) & (amount <= int(parameters.unit.cap))
     for path, text in (("data.asset", asset), ("data.effect", "deposit"), ("data.vault", VAULT_ESCROW)):
@@ -46,5 +48,5 @@ def find_deposits(facts: Columns | None, parameters: Parameters, params_hash: st
     ]
     times, key = mine.numbers("occurred_at"), mine.spans("id")
     causes = Causes(mine.rows, times, key, mine.spans("subject"), mine.spans("occurred_at"))
-    written = write_answers(b"DepositCredited", np.arange(len(mine)), causes, said, key, params_hash.encode())
+    written = write_answers(b"DepositCredited", np.arange(len(mine)), causes, said, [key], params_hash.encode())
     return Deposits(*mine.numbered("subject"), written._replace(left=mine.amounts("data.amount")))

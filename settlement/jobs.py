@@ -15,13 +15,14 @@ import numpy as np
 from events.codec import decode
 from events.decisions import AgreedLine, DutyCount
 from events.facts import JobDispatched, JobSubmitted, JobSubmittedData, QuorumClaimed, Quote, UsageMetered
+from events.hashing import Digests, Spans, hash_parts
 from events.refusal import Reason, Refusal
 from ledger.metering import hold_for
 from ledger.quorum import paid_nodes
 from settlement.keys import KeySet
 from settlement.proof import Proof
 
-__all__ = ["Begun", "EpochSum", "Job", "LaneState", "Spend", "Withheld"]
+__all__ = ["Begun", "EpochSum", "Job", "LaneState", "Spend", "Withheld", "digest_jobs"]
 
 
 class Job(msgspec.Struct):
@@ -264,3 +265,8 @@ class LaneState(msgspec.Struct):
 
 def _digest(consumer: str, job_id: str) -> bytes:
     return sha256(f"{consumer}:{job_id}".encode()).digest()[:16]
+
+
+def digest_jobs(consumers: Spans, job_ids: Spans) -> Digests:
+    """Return the digests by which closed jobs are known, 16 bytes a row: the vectorised twin of `_digest`."""
+    return np.ascontiguousarray(hash_parts([consumers, b":", job_ids], len(consumers.starts))[:, :16])

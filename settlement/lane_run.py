@@ -1,9 +1,8 @@
-"""A run of facts that intake has accepted, at a lane: whole jobs and regular lives are decided many at once.
+"""A run of facts that intake has accepted, at a lane: what is regular is decided many at once.
 
-All else goes one by one, in its place among them.
+All else goes one by one, in its place among it.
 """
 
-from collections.abc import Iterator
 from typing import cast
 
 import numpy as np
@@ -13,20 +12,17 @@ from events.build import build_events
 from events.codec import decode
 from events.columns import Batch, Columns, Integers
 from events.event import Event, Fact
-from events.facts import UsageMetered
 from events.refusal import Refusal
 from ledger.parameters import Parameters
 from settlement.intake import Accepted, Run
 from settlement.lane import Lane
-from settlement.life_run import BatchLives, Found, merge, payer_of
+from settlement.life_run import BatchLives, Found, merge
 from settlement.output import Decided
-from settlement.whole_jobs import Taken, WholeJobs
+from settlement.run_money import payer_of
 
 __all__ = ["LaneRuns", "accept_run"]
 
-# Fewer whole jobs in a row than this are settled one by one: columns would cost more than they save.
-WHOLE_MIN = 8
-# And fewer facts of a type than this are read line by line.
+# Fewer facts of a type than this are read line by line.
 BUILT_MIN = 16
 _NO_BATCH = Batch({}, np.empty(0, dtype=np.int64))
 
@@ -53,33 +49,13 @@ class LaneRuns:
         """Read a batch, of which there may be many runs."""
         self._lives = BatchLives(batch, self._lane.state, *self._rules)
         self._facts = _Facts(batch, self._lives.lines_of())
-        self._whole: WholeJobs | None = None
-        usage = batch.columns.get(UsageMetered)
-        if usage is not None:
-            whole = usage.has("data.terms")
-            usage = usage if whole.all() else usage.take(whole)
-            self._whole = WholeJobs(usage, self._lane.state, *self._rules)
 
-    def take(self, batch: Batch, run: Run, network_time: int) -> Iterator[Decided]:
-        """Decide on the facts of a run, which came at one network time; yield decisions in order."""
+    def take(self, batch: Batch, run: Run, network_time: int) -> Decided:
+        """Decide on the facts of a run, which came at one network time: on most at once, on others one by one."""
         if self._facts.batch is not batch:
             self._open(batch)
-        at = run.start
-        if self._whole is not None:
-            for first, last in _find_in_a_row(self._whole.usage.rows, run):
-                start = int(self._whole.usage.rows[first])
-                if at < start:
-                    yield self._take(run, at, start, network_time)
-                at = start + last - first
-                late = run.late[start - run.start : at - run.start]
-                yield from self._settle(self._whole, first, last, late, network_time)
-        if at < run.end:
-            yield self._take(run, at, run.end, network_time)
-
-    def _take(self, run: Run, start: int, end: int, network_time: int) -> Decided:
-        """Decide on the facts of some lines: on regular lives at once, on all else one by one beside them."""
-        late = run.late[start - run.start : end - run.start]
-        found = self._lives.find(start, end)
+        start, late = run.start, run.late
+        found = self._lives.find(start, run.end)
         alone, facts = self._apart(found, start, late)
         chosen = self._lives.covered(found, facts) if len(found.lives) else found
         if len(chosen.lives) < len(found.lives):
@@ -110,48 +86,12 @@ class LaneRuns:
         lines = np.flatnonzero(alone)
         return (lines + start).tolist(), self._facts.accept(lines + start, late[lines])
 
-    def _settle(
-        self, whole: WholeJobs, first: int, last: int, late: npt.NDArray[np.bool_], network_time: int
-    ) -> Iterator[Decided]:
-        taken = whole.settle(first, last, late)
-        assert taken.decided.hashes is not None
-        self._lane.writer.count_many(taken.epochs, taken.decided.hashes, taken.fee, taken.burn)
-        if taken.mask.all():
-            yield taken.decided
-            return
-        # How many of the decisions come before each fact that was not taken.
-        apart = np.flatnonzero(~taken.mask)
-        places = np.cumsum(taken.mask)[apart].tolist()
-        before = 0
-        for place, accepted in zip(places, _accept(whole.usage.take(first + apart), late[apart]), strict=True):
-            yield _cut(taken, before, place)
-            yield self._lane.take(accepted, network_time)
-            before = place
-        yield _cut(taken, before, len(taken.ends))
-
-
-def _cut(taken: Taken, start: int, end: int) -> Decided:
-    """Return some of many decisions."""
-    data, hashes = taken.decided
-    assert hashes is not None
-    places = [int(taken.ends[row - 1]) if row else 0 for row in (start, end)]
-    return Decided(data[places[0] : places[1]], hashes[start:end])
-
-
-def _find_in_a_row(lines: Integers, run: Run) -> Iterator[tuple[int, int]]:
-    """Yield from and to which place lines of a run stand in a row, enough of them."""
-    first, last = np.searchsorted(lines, (run.start, run.end)).tolist()
-    breaks = (first + 1 + np.flatnonzero(np.diff(lines[first:last]) != 1)).tolist()
-    for start, end in zip([first, *breaks], [*breaks, last], strict=True):
-        if end - start >= WHOLE_MIN:
-            yield start, end
-
 
 class _Facts:
     """The facts of a batch, built together when one of them is wanted: many small runs cost no more than one."""
 
     def __init__(self, batch: Batch, apart: Integers) -> None:
-        """Leave out the lines that are `apart`, and whole jobs; they are built when they are wanted after all."""
+        """Leave out the lines that are `apart`; they are built when they are wanted after all."""
         self.batch = batch
         self._apart = apart
         self._facts: list[Fact | None] = []
@@ -177,9 +117,6 @@ class _Facts:
         self._facts, self._times = [None] * count, [0] * count
         self._built, wanted = np.zeros(count, dtype=np.bool_), np.ones(count, dtype=np.bool_)
         wanted[self._apart] = False
-        usage = self.batch.columns.get(UsageMetered)
-        if usage is not None:
-            wanted[usage.rows[usage.has("data.terms")]] = False
         self._build(np.flatnonzero(wanted))
 
     def _build(self, lines: Integers) -> None:

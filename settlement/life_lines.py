@@ -1,5 +1,6 @@
 """The decisions of regular lives, written by columns: what is held, what is settled, what is given back."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -116,15 +117,18 @@ class _Writer:
             self._facts.span("data.consumer", facts),
             b'","outcome":"%b"' % _OUTCOMES[kind],
         ]
-        key: list[Part] = [b":", attempt, b":" + _OUTCOMES[kind]]
+        key: list[bytes | Spans] = [b":", Spans(b"01", attempt, attempt + 1), b":" + _OUTCOMES[kind]]
         return self._write(b"JobRefunded", some, facts, said, key)._replace(left=amount)
 
-    def _write(self, kind: bytes, some: Integers, facts: Integers, said: list[Part], key: list[Part]) -> Answers:
+    def _write(
+        self, kind: bytes, some: Integers, facts: Integers, said: list[Part], key: Sequence[bytes | Spans]
+    ) -> Answers:
         """Write decisions of a kind, each because of the fact in a line; `key` follows consumer and job."""
         span, job = self._facts.span, self._facts.span("subject", facts)
-        keys = spans_of(render_lines([span("data.consumer", facts), b":", job, *key], len(facts)))
         causes = Causes(facts, self._facts.times[facts], span("id", facts), job, span("occurred_at", facts))
-        return write_answers(kind, some, causes, said, keys, self._params_hash)
+        return write_answers(
+            kind, some, causes, said, [span("data.consumer", facts), b":", job, *key], self._params_hash
+        )
 
     def _texts(self, nodes: Nodes) -> tuple[Spans, Spans]:
         """Return the names of nodes and the texts of their prices."""

@@ -1,94 +1,42 @@
-"""The regular lives and deposits of a batch, as a lane takes them: those that its state refuses nothing of.
+"""The regular lives, whole jobs and deposits of a batch, as a lane takes them: those that its state refuses nothing of.
 
 A batch is taken in runs. Of a life a run takes the facts that stand in it, where, whatever is decided on those beside,
+its job is new, or all its facts before were taken so; and its consumer can pay (see `settlement.run_money`).
 
-    its job is new, or all its facts before were taken so
-    per consumer    available before + what its lives and deposits have moved, at each of their facts
-                    ≥ Σ of what its other facts may come to take
-
-What has not ended then is `Begun` in the state, until it goes on or somebody asks for it.
-
-What may never be granted takes nothing: a claim above all that the consumer could ever have meanwhile, which is what is
-available, its deposits, and the escrow of its open jobs. A life that asks for so much is a regular one if it stands
-whole in the run: its dispatch alone is answered at its turn, since a refusal names what is available. The test is
-sufficient, not necessary; where it fails, all of the consumer's facts go one by one. Those see each balance as it is
-at their turn.
+A life that asks for more than its consumer could ever have is a regular one if it stands whole in the run: its dispatch
+alone is answered at its turn, since a refusal names what is available. The tests are sufficient, not necessary; where
+money fails, all of the consumer's facts go one by one. Those see each balance as it is at their turn.
 """
 
-from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from itertools import accumulate
+from functools import cached_property, reduce
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from events.columns import Batch, split_lines
-from events.event import Fact
-from events.facts import (
-    ChainFactDeclared,
-    JobDispatched,
-    JobSubmitted,
-    UsageMetered,
-)
-from events.hashing import Part, Spans, hash_parts, join_texts, render_lines
-from events.orders import WithdrawalOrdered
+from events.facts import JobDispatched, JobSubmitted
+from events.hashing import Digests, Part, Spans, join_texts, render_lines
 from ledger.bps import Integers
-from ledger.metering import hold_for
 from ledger.parameters import Parameters
 from ledger.sums import add_up
 from settlement.answers import Answers
-from settlement.deposits import Deposits, find_deposits
+from settlement.deposits import find_deposits
 from settlement.intake import Accepted
 from settlement.job_facts import SUBMITTED, ranges
-from settlement.jobs import Begun, LaneState
+from settlement.jobs import Begun, LaneState, digest_jobs
 from settlement.life_lines import write_lives
-from settlement.lives import Lives, find_lives
+from settlement.lives import Lives, Place, find_lives
 from settlement.output import Decided
+from settlement.run_money import Claims, Moves
+from settlement.whole_jobs import WholeJobs, find_whole_jobs
 
-__all__ = ["LIVES_MIN", "BatchLives", "Found", "Moves", "merge", "payer_of"]
+__all__ = ["LIVES_MIN", "BatchLives", "Found", "merge"]
 
 # In a batch of fewer facts all go one by one: columns would cost more than they save.
 LIVES_MIN = 128
 Mask = npt.NDArray[np.bool_]
-
-
-class Moves:
-    """What lives and deposits do to money: made for each consumer as it is asked for, and for all in the end."""
-
-    def __init__(self, state: LaneState, lines: Answers, consumers: Integers, names: Sequence[str]) -> None:
-        """Take decisions in the order of their facts; `consumers`: the number of each one's consumer in `names`."""
-        self._available = state.available
-        order = np.argsort(consumers, kind="stable")
-        self._facts = lines.fact[order].tolist()
-        self._sums = [0, *accumulate(lines.left[order].tolist())]
-        firsts = np.flatnonzero(np.diff(consumers[order], prepend=-1))
-        numbers, ends = consumers[order[firsts]].tolist(), np.append(firsts, len(order))[1:].tolist()
-        # By consumer: from where on its moves are still to be made, and where they end.
-        self._left = {names[n]: [start, end] for n, start, end in zip(numbers, firsts.tolist(), ends, strict=True)}
-
-    def needs(self) -> dict[str, int]:
-        """Return what consumers need to have before, so that no move leaves them less than nothing."""
-        sums = self._sums
-        return {name: sums[start] - min(sums[start : end + 1]) for name, (start, end) in self._left.items()}
-
-    def make(self, consumer: str, line: int) -> None:
-        """Make what the facts before a line move of a consumer's money."""
-        place = self._left.get(consumer)
-        if place is not None:
-            end = bisect_left(self._facts, line, *place)
-            self._make(consumer, place[0], end)
-            place[0] = end
-
-    def make_all(self) -> None:
-        """Make what is left to be moved."""
-        for consumer, place in self._left.items():
-            self._make(consumer, *place)
-
-    def _make(self, consumer: str, start: int, end: int) -> None:
-        available = self._available.get(consumer, 0) + self._sums[end] - self._sums[start]
-        assert available >= 0
-        self._available[consumer] = available
 
 
 class Found(NamedTuple):
@@ -106,10 +54,10 @@ class Found(NamedTuple):
 
 
 class _Plan(NamedTuple):
-    """Lives, and numbered behind them deposits, each a life of one fact.
+    """Lives, and numbered behind them whole jobs and deposits, each a life of one fact.
 
     By number `consumers` (among `names`), `dispatched` and `ended` (lines, or -1), `escrow` (base units, once all is
-    held). `lines`, `lives`, `before`: the batch's own facts in order, whose each is and how many of it come first.
+    held). `lines`, `lives`, `before`: the batch's own facts, whose each is and how many of it come first.
     """
 
     names: list[str]
@@ -130,19 +78,18 @@ class _Plan(NamedTuple):
         life = np.repeat(np.arange(count), lives.sizes)
         before = np.arange(len(life)) - np.repeat(np.cumsum(lives.sizes) - lives.sizes, lives.sizes)
         every = lives.lines[ranges(lives.starts, lives.sizes)]
-        order = np.argsort(every)[: int(np.count_nonzero(every < facts.own))]
-        consumers = facts.consumers[lives.submitted]
-        own = every[order], life[order], before[order]
+        mine, consumers = every < facts.own, facts.consumers[lives.submitted]
+        own = every[mine], life[mine], before[mine]
         return _Plan(facts.names, consumers, lives.dispatched, lives.ended, escrow, *own, answers)
 
     @staticmethod
-    def of_deposits(deposits: Deposits) -> "_Plan":
-        count, lines = len(deposits.consumers), deposits.answers.fact
-        none, own = np.zeros(count, dtype=np.int64), (lines, np.arange(count), np.zeros(count, dtype=np.int64))
-        return _Plan(deposits.names, deposits.consumers, none - 1, lines, none, *own, deposits.answers)
+    def of_facts(names: list[str], consumers: Integers, answers: Answers) -> "_Plan":
+        """Plan facts of which each is a life by itself, and is answered once."""
+        none, lines = np.zeros(len(consumers), dtype=np.int64), answers.fact
+        return _Plan(names, consumers, none - 1, lines, none, lines, np.arange(len(none)), none, answers)
 
     def join(self, behind: "_Plan") -> "_Plan":
-        """Return these lives, and others behind them."""
+        """Return these lives, and others numbered behind them."""
         count, numbers = len(self.consumers), {name: number for number, name in enumerate(self.names)}
         places = np.array([numbers.setdefault(name, len(numbers)) for name in behind.names], dtype=np.int64)
         behind = behind._replace(
@@ -150,38 +97,66 @@ class _Plan(NamedTuple):
             lives=behind.lives + count,
             answers=behind.answers._replace(of=behind.answers.of + count),
         )
-        consumers, dispatched, ended, escrow, lines, lives, before = (
+        consumers, dispatched, ended, escrow, *own = (
             np.concatenate(pair) for pair in zip(self[1:-1], behind[1:-1], strict=True)
         )
-        order = np.argsort(lines)
-        own, answers = (lines[order], lives[order], before[order]), Answers.join((self.answers, behind.answers))
-        return _Plan([*numbers], consumers, dispatched, ended, escrow, *own, answers)
+        lines, lives, before = own
+        answers = Answers.join((self.answers, behind.answers))
+        return _Plan([*numbers], consumers, dispatched, ended, escrow, lines, lives, before, answers)
+
+    def in_order(self) -> "_Plan":
+        """Return the plan with the facts, and their decisions, in the order of their lines."""
+        if (np.diff(self.lines) > 0).all() and (np.diff(self.answers.fact) > 0).all():
+            return self
+        order, turns = (np.argsort(lines) for lines in (self.lines, self.answers.fact))
+        return self._replace(
+            lines=self.lines[order],
+            lives=self.lives[order],
+            before=self.before[order],
+            answers=self.answers.pick(turns),
+        )
 
 
 class BatchLives:
-    """The regular lives and deposits of one batch on one lane's state."""
+    """The regular lives of one batch, whole jobs and deposits among them, on one lane's state."""
 
     def __init__(self, batch: Batch, state: LaneState, parameters: Parameters, params_hash: str) -> None:
         """Find and price them, once for all runs of the batch."""
         self._state = state
+        self._lives: Lives | None = None
+        self._whole: WholeJobs | None = None
+        plans, digests = [], list[Digests]()
+        rules = parameters, params_hash
         few = not batch.columns or sum(map(len, batch.columns.values())) < LIVES_MIN
         # Without open jobs a life can only begin.
-        none = few or not (state.jobs or batch.columns.keys() >= {JobSubmitted, JobDispatched})
-        lives = self._lives = None if none else find_lives(batch, parameters, params_hash, state.jobs)
-        deposits = find_deposits(None if few else batch.columns.get(ChainFactDeclared), parameters, params_hash)
-        self._plan = _Plan.of_deposits(deposits)
-        if lives is not None:
-            facts = lives.facts
-            self._places = facts.places_of(lives.submitted)
-            parts = facts.span("data.consumer", lives.submitted), b":", facts.span("subject", lives.submitted)
-            self._digests = np.ascontiguousarray(hash_parts(parts, len(lives.starts))[:, :16])
-            mine = _Plan.of_lives(lives, write_lives(lives, parameters, params_hash))
-            self._plan = mine.join(self._plan) if len(deposits.consumers) else mine
+        if not few and (state.jobs or batch.columns.keys() >= {JobSubmitted, JobDispatched}):
+            self._lives = find_lives(batch, *rules, state.jobs)
+        if (lives := self._lives) is not None:
+            plans.append(_Plan.of_lives(lives, write_lives(lives, *rules)))
+            span = lives.facts.span
+            digests.append(digest_jobs(span("data.consumer", lives.submitted), span("subject", lives.submitted)))
+        if not few and (whole := find_whole_jobs(batch, *rules)) is not None:
+            self._whole = whole
+            plans.append(_Plan.of_facts(whole.names, whole.consumers, whole.answers))
+            digests.append(whole.digests)
+        if not few and (deposits := find_deposits(batch, *rules)) is not None:
+            plans.append(_Plan.of_facts(*deposits))
+        nothing = _Plan.of_facts([], np.empty(0, dtype=np.int64), Answers.none())
+        self._plan = plan = reduce(_Plan.join, plans).in_order() if plans else nothing
+        # Those that these are of are jobs, lives first; behind them are deposits.
+        self._digests = np.concatenate(digests) if digests else np.empty((0, 16), dtype=np.uint8)
+        self._jobs = len(self._digests)
         beyond = [] if lives is None else list(lives.beyond)
-        self._jobs = 0 if lives is None else len(lives.starts)
-        self._beyond, self._at_once = np.isin(self._plan.dispatched, beyond), ~np.isin(self._plan.lines, beyond)
+        self._beyond, self._at_once = np.isin(plan.dispatched, beyond), ~np.isin(plan.lines, beyond)
         # What was made of those found last.
         self._made: tuple[Found, Moves, Answers] | None = None
+
+    @cached_property
+    def _places(self) -> list[Place]:
+        """Consumer and id of each job."""
+        lives, whole = self._lives, self._whole
+        of_lives = [] if lives is None else lives.facts.places_of(lives.submitted)
+        return of_lives if whole is None else of_lives + whole.places()
 
     def lines_of(self, found: Found | None = None) -> Integers:
         """Return the lines of the facts of lives found, or of all, but for the dispatches that ask for too much."""
@@ -213,15 +188,17 @@ class BatchLives:
         """Return those of lives that begin and whose jobs are new, or that go on from what was taken of them."""
         if not self._jobs:
             return found
-        jobs, places = self._state.jobs, self._places
+        jobs = self._state.jobs
         right = np.ones(len(found.lives), dtype=np.bool_)
         new = (found.before == 0) & (found.lives < self._jobs)
         fresh = found.lives[new]
         right[new] = ~self._state.closed.has_many(self._digests[fresh])
-        if not jobs.keys().isdisjoint([places[life] for life in fresh.tolist()]):
-            right[new] &= np.array([places[life] not in jobs for life in fresh.tolist()])
+        if jobs:
+            places = [self._places[life] for life in fresh.tolist()]
+            if not jobs.keys().isdisjoint(places):
+                right[new] &= np.array([place not in jobs for place in places])
         for place in np.flatnonzero(found.before).tolist():
-            job = jobs.get(places[found.lives[place]])
+            job = jobs.get(self._places[found.lives[place]])
             right[place] = isinstance(job, Begun) and job.facts == found.before[place]
         return found.pick(right)
 
@@ -240,16 +217,18 @@ class BatchLives:
         Consumers that may come to have what one of these lives should never get are not among them.
         """
         plan, (moves, lines) = self._plan, self._make(found)
-        claims = _Claims(self._state, others)
+        claims = Claims(self._state, others)
         for life in found.lives[found.before > 0].tolist():
             claims.name(*self._places[life])
         given = np.flatnonzero(lines.of >= self._jobs)
         givers, places = np.unique(plan.consumers[lines.of[given]], return_inverse=True)
         for giver, amount in zip(givers.tolist(), add_up(places, lines.left[given], len(givers)), strict=True):
             claims.bring(plan.names[giver], amount)
-        needs = moves.needs()
-        takers = np.unique(plan.consumers[lines.of[lines.left < 0]]).tolist()
-        short = {name for name in map(plan.names.__getitem__, takers) if not claims.leave(name, needs[name])}
+        short = {
+            name
+            for name, most in moves.most()
+            if not (claims.leave(name, most) or claims.leave(name, moves.need(name)))
+        }
         short |= {consumer for consumer, amount in self.asked(found).values() if amount <= claims.most(consumer)}
         if not short:
             return found
@@ -262,28 +241,30 @@ class BatchLives:
         Returns what they move, and the decisions.
         """
         moves, lines = self._make(found)
-        if self._lives is not None:
-            self._go_on(self._lives, found.pick(found.lives < self._jobs))
+        if self._jobs:
+            self._go_on(found.pick(found.lives < self._jobs))
         return moves, lines.at_turn(late[lines.fact - found.start], self._state.oldest_open)
 
     def _make(self, found: Found) -> tuple[Moves, Answers]:
         """Return what lives found move in the run, and their decisions in it in the order of the facts."""
         if self._made is None or self._made[0] is not found:
             plan, answers = self._plan, self._plan.answers
-            here = (answers.fact >= found.start) & (answers.fact < found.end)
-            rows = np.flatnonzero(self._choose(found.lives)[answers.of] & here)
-            lines = answers.pick(rows[np.argsort(answers.fact[rows])])
+            here = slice(*np.searchsorted(answers.fact, (found.start, found.end)).tolist())
+            mine = self._choose(found.lives)[answers.of[here]]
+            lines = answers.pick(here if mine.all() else here.start + np.flatnonzero(mine))
             self._made = found, Moves(self._state, lines, plan.consumers[lines.of], plan.names), lines
         return self._made[1:]
 
-    def _go_on(self, lives: Lives, found: Found) -> None:
-        """Close the jobs of lives that end in the run, and keep what has not ended."""
-        over = (lives.ended[found.lives] >= 0) & (lives.ended[found.lives] < found.end)
+    def _go_on(self, found: Found) -> None:
+        """Close the jobs that end in the run, and keep what has not ended."""
+        ended = self._plan.ended[found.lives]
+        over = (ended >= 0) & (ended < found.end)
         self._state.closed.add_many(self._digests[found.lives[over]])
         for life in found.lives[over & (found.before > 0)].tolist():
             del self._state.jobs[self._places[life]]
         if not over.all():
-            self._begin(lives, found.pick(~over))
+            assert self._lives is not None
+            self._begin(self._lives, found.pick(~over))
 
     def _begin(self, lives: Lives, found: Found) -> None:
         """Keep what has not ended as its lines."""
@@ -308,85 +289,16 @@ def merge(lines: Sequence[Answers], decided: Decided, facts: Sequence[int]) -> D
         assert decided.hashes is not None
         parts.append((Spans(decided.data, *split_lines(decided.data)), decided.hashes, np.array(facts)))
     if len(parts) == 1:
-        [(spans, leaves, _)] = parts
-        return Decided(join_texts(*spans), leaves)
+        [((data, starts, ends), leaves, _)] = parts
+        in_a_row = len(starts) > 0 and (starts[1:] == ends[:-1] + 1).all()
+        return Decided(data[starts[0] : ends[-1] + 1] if in_a_row else join_texts(data, starts, ends), leaves)
     order = np.argsort(np.concatenate([of for _, _, of in parts]), kind="stable")
     rows = np.argsort(order)
     texts: list[Part] = []
-    for (data, *ends), _, of in parts:
+    for (data, *span), _, of in parts:
         # In each row stands one of the parts, and nothing of the others.
         mine, rows = np.split(rows, [len(of)])
         places = np.zeros((2, len(order)), dtype=np.int64)
-        places[:, mine] = ends
+        places[:, mine] = span
         texts.append(Spans(data, *places))
     return Decided(render_lines(texts, len(order)).data, np.concatenate([leaves for _, leaves, _ in parts])[order])
-
-
-def payer_of(fact: Fact) -> str | None:
-    """Return the consumer whose money a fact may take, by what is available at its turn."""
-    if isinstance(fact, JobDispatched) or (isinstance(fact, UsageMetered) and fact.data.terms is not None):
-        return fact.data.consumer
-    return fact.subject if isinstance(fact, WithdrawalOrdered) else None
-
-
-class _Claims:
-    """What facts that go one by one may come to take of their consumers' money, and what they may bring."""
-
-    def __init__(self, state: LaneState, facts: Iterable[Accepted]) -> None:
-        self._state = state
-        self._claims: dict[str, list[int]] = {}
-        self._brought: dict[str, int] = {}
-        # What a dispatch holds depends on what its job asked for.
-        self._asked: dict[tuple[str, str], int] = {}
-        self._named: set[tuple[str, str]] = set()
-        for accepted in facts:
-            self._read(accepted.fact)
-
-    def name(self, consumer: str, job_id: str) -> None:
-        """Count on it that an open job may end."""
-        self._asked_for(consumer, job_id)
-
-    def leave(self, consumer: str, need: int) -> bool:
-        """Tell whether a consumer can pay so much for sure."""
-        claims = self._claims.get(consumer)
-        if claims:
-            most = self.most(consumer)
-            need += sum(claim for claim in claims if claim <= most)
-        return need <= self._state.available.get(consumer, 0)
-
-    def most(self, consumer: str) -> int:
-        """Return the most that a consumer could have at any time."""
-        return self._state.available.get(consumer, 0) + self._brought.get(consumer, 0)
-
-    def _read(self, fact: Fact) -> None:
-        if isinstance(fact, ChainFactDeclared):
-            self.bring(fact.subject, int(fact.data.amount))
-        elif isinstance(fact, WithdrawalOrdered):
-            self._claim(fact.subject, int(fact.data.amount))
-        elif isinstance(fact, JobSubmitted):
-            place = fact.data.consumer, fact.subject
-            self._asked[place] = max(self._asked.get(place, 0), fact.data.gpu_seconds_max)
-        elif isinstance(fact, JobDispatched):
-            asked = self._asked_for(fact.data.consumer, fact.subject)
-            self._claim(fact.data.consumer, sum(hold_for(int(quote.price), asked) for quote in fact.data.quotes))
-        elif isinstance(fact, UsageMetered) and fact.data.terms is not None:
-            self._claim(fact.data.consumer, hold_for(int(fact.data.terms.price), fact.data.terms.gpu_seconds_max))
-        elif (consumer := getattr(fact.data, "consumer", None)) is not None:  # type: ignore[attr-defined]
-            # Whatever is said of an open job may end it.
-            self._asked_for(consumer, fact.subject)
-
-    def _asked_for(self, consumer: str, job_id: str) -> int:
-        """Return the most GPU-seconds that a job may have asked for, or 0; what is in its escrow may come back."""
-        place = consumer, job_id
-        job = self._state.jobs.get(place)
-        if job is not None and place not in self._named:
-            self._named.add(place)
-            self.bring(consumer, job.escrow)
-        return max(self._asked.get(place, 0), 0 if job is None else job.gpu_seconds_max)
-
-    def _claim(self, consumer: str, amount: int) -> None:
-        self._claims.setdefault(consumer, []).append(amount)
-
-    def bring(self, consumer: str, amount: int) -> None:
-        """Count on it that a consumer may come to have so much more."""
-        self._brought[consumer] = self._brought.get(consumer, 0) + amount

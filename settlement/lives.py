@@ -41,7 +41,7 @@ from settlement.job_facts import (
 )
 from settlement.jobs import Begun, Job
 
-__all__ = ["OPEN_PART", "Lives", "Nodes", "find_lives"]
+__all__ = ["OPEN_PART", "Lives", "Nodes", "Place", "find_lives"]
 
 Mask = npt.NDArray[np.bool_]
 Place = tuple[str, str]

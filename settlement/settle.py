@@ -281,8 +281,7 @@ class LaneSettler(_Settler):
 
     def _decide_many(self, portion: Portion, run: Run) -> None:
         assert self._runs is not None
-        for decided in self._runs.take(portion.batch, run, self._intake.time.network_time):
-            self.output.put(decided)
+        self.output.put(self._runs.take(portion.batch, run, self._intake.time.network_time))
 
     def _next_stop(self, limit: int) -> int | None:
         return None if self._lane is None else self._lane.next_stop(limit)

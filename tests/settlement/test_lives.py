@@ -92,7 +92,7 @@ class Lives:
         self.consumer = self.random.choice(CONSUMERS)
         self.time = START + self.random.randrange(2 * DAY)
         self.nodes = 1 if self.random.random() < 0.5 else self.random.randint(1, 5)
-        kinds = [self._single, self._single, self._fail, self._cancel, self._withdraw]
+        kinds = [self._single, self._single, self._fail, self._cancel, self._withdraw, self._whole]
         if self.odd:
             kinds.append(self._overreach)
         shared = (self.nodes > 1 or self._is_odd()) and self.random.random() < 0.7
@@ -101,7 +101,7 @@ class Lives:
             facts.insert(self.random.randint(0, 1), self._pay(facts))
         if self._is_odd():
             facts.insert(self.random.randint(0, len(facts)), self._stray())
-        if self._is_odd():
+        if len(facts) > 1 and self._is_odd():
             del facts[self.random.randrange(len(facts))]
         if self._is_odd():
             self.random.shuffle(facts)
@@ -115,10 +115,15 @@ class Lives:
 
     def _pay(self, facts: list[Said]) -> Said:
         """Pay in what a job will hold, or less."""
-        (submitted, _), (second, _) = facts[:2]
-        quotes = second.data.quotes if isinstance(second, JobDispatched) else ()
-        assert isinstance(submitted, JobSubmitted)
-        held = sum(hold_for(int(quote.price), submitted.data.gpu_seconds_max) for quote in quotes)
+        first = facts[0][0]
+        if isinstance(first, UsageMetered):
+            assert first.data.terms is not None
+            held = hold_for(int(first.data.terms.price), first.data.terms.gpu_seconds_max)
+        else:
+            second = facts[1][0]
+            quotes = second.data.quotes if isinstance(second, JobDispatched) else ()
+            assert isinstance(first, JobSubmitted)
+            held = sum(hold_for(int(quote.price), first.data.gpu_seconds_max) for quote in quotes)
         # No fact can say more.
         amount = min(held or 1, 10**39 - 1)
         data = ChainFactDeclaredData(effect="deposit", asset="OMNI", amount=str(amount), vault="escrow")
@@ -180,6 +185,21 @@ class Lives:
     def _single(self) -> list[Said]:
         return [*self._begin(), self._usage("stranger" if self._is_odd() else self.names[0])]
 
+    def _whole(self) -> list[Said]:
+        """Arrive whole: what it holds for a moment is more than what it costs, mostly."""
+        terms = Terms(
+            asset="SOL" if self._is_odd() else "OMNI",
+            authority="declared",
+            gpu_seconds_max=self._seconds(),
+            minimum="0",
+            operator="o",
+            price=str(self.random.choice(PRICES if self._is_odd() else USUAL)),
+        )
+        data = UsageMeteredData(
+            attempt=self._attempt(), consumer=self.consumer, gpu_seconds=self._seconds(), node="n", terms=terms
+        )
+        return [self._say(UsageMetered, data)]
+
     def _shared(self) -> list[Said]:
         facts = self._begin()
         self.random.shuffle(metered := list(self.names))
@@ -218,15 +238,11 @@ class Lives:
     def _stray(self) -> Said:
         """Say something that no regular life holds."""
         owner = self.random.choice(CONSUMERS)
-        terms = Terms(
-            asset="OMNI", authority="declared", gpu_seconds_max=3_600, minimum="0", operator="o", price="1000000"
-        )
-        whole = UsageMeteredData(attempt=1, consumer=owner, gpu_seconds=3_600, node="n", terms=terms)
         again = JobRedistributedData(attempt=1, consumer=self.consumer, reason="lost")
         return self.random.choice(
             [
                 (self._deposit(owner), False),
-                self._say(UsageMetered, whole, self.random.choice((self.job, f"whole-{self.count}"))),
+                *self._whole(),
                 self._say(JobRedistributed, again),
                 self._usage("n0"),
                 self.submit(),
@@ -260,7 +276,7 @@ def decide_in_runs(lane: Lane, said: list[Said], ends: list[int]) -> Decided:
         for first, last in ((0, middle), (middle, len(part))):
             late = np.array([late for _, late in part[first:last]], dtype=np.bool_)
             if first < last:
-                decided += runs.take(batch, Run(first, last, late), START)
+                decided.append(runs.take(batch, Run(first, last, late), START))
     return Decided.join(decided)
 
 

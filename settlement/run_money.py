@@ -1,0 +1,177 @@
+"""The money of consumers through a run: what is decided at once moves, and what the facts beside that may take.
+
+    available before + what was moved, at each turn ≥ Σ of what the other facts may come to take
+
+What may never be granted takes nothing: a claim above all that the consumer could ever have meanwhile, which is what is
+available, its deposits, and the escrow of its open jobs.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from itertools import accumulate
+from operator import sub
+
+import numpy as np
+
+from events.event import Fact
+from events.facts import ChainFactDeclared, JobDispatched, JobSubmitted, UsageMetered
+from events.orders import WithdrawalOrdered
+from ledger.bps import Integers
+from ledger.metering import hold_for
+from ledger.sums import add_up
+from settlement.answers import Answers
+from settlement.intake import Accepted
+from settlement.jobs import LaneState
+
+__all__ = ["Claims", "Moves", "payer_of"]
+
+
+class Moves:
+    """What is decided at once does to money: made for one consumer as it is asked for, for all in the end."""
+
+    def __init__(self, state: LaneState, lines: Answers, consumers: Integers, names: Sequence[str]) -> None:
+        """Take decisions in the order of their facts; `consumers`: the number of each one's consumer in `names`."""
+        self._available, self._lines = state.available, lines
+        own = np.flatnonzero(np.bincount(consumers, minlength=len(names)))
+        places = np.zeros(len(names), dtype=np.int64)
+        places[own] = np.arange(len(own))
+        self._places, self._names = places[consumers], [names[number] for number in own.tolist()]
+        self._followed: dict[str, _Followed] = {}
+
+    def most(self) -> Iterator[tuple[str, int]]:
+        """Yield who takes something, and what they need to have before if nothing comes back meanwhile."""
+        return ((name, most) for name, most in zip(self._names, self._add_up(self._taken), strict=True) if most)
+
+    def need(self, consumer: str) -> int:
+        """Return what a consumer needs to have before, so that no move takes more than there is."""
+        return self._follow(consumer).need
+
+    def make(self, consumer: str, line: int) -> None:
+        """Make what the facts before a line move of a consumer's money."""
+        if consumer in self._numbers:
+            self._give(consumer, self._follow(consumer).move(line))
+
+    def make_all(self) -> None:
+        """Make what is left to be moved."""
+        left = self._lines.left
+        for consumer, gain, loss in zip(self._names, *map(self._add_up, (left, -left)), strict=True):
+            made = self._followed[consumer].made() if consumer in self._followed else 0
+            self._give(consumer, gain - loss - made)
+
+    @cached_property
+    def _taken(self) -> Integers:
+        """What each decision takes at its turn."""
+        return np.asarray(self._lines.back - self._lines.left)
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {name: number for number, name in enumerate(self._names)}
+
+    def _add_up(self, amounts: Integers) -> list[int]:
+        """Return by consumer the sum of the amounts that are above zero."""
+        more = amounts > 0
+        if not more.any():
+            return [0] * len(self._names)
+        return add_up(self._places, np.where(more, amounts, 0), len(self._names))
+
+    def _follow(self, consumer: str) -> "_Followed":
+        if consumer not in self._followed:
+            mine = np.flatnonzero(self._places == self._numbers[consumer])
+            facts, left, taken = (column[mine].tolist() for column in (self._lines.fact, self._lines.left, self._taken))
+            self._followed[consumer] = _Followed(facts, left, taken)
+        return self._followed[consumer]
+
+    def _give(self, consumer: str, amount: int) -> None:
+        if amount:
+            available = self._available.get(consumer, 0) + amount
+            assert available >= 0
+            self._available[consumer] = available
+
+
+class _Followed:
+    """The moves of one consumer, decision by decision: what is left, and what is taken for it, in base units."""
+
+    def __init__(self, facts: list[int], left: list[int], taken: list[int]) -> None:
+        self._facts, self._sums, self._place = facts, [0, *accumulate(left)], 0
+        self.need: int = max(0, *map(sub, taken, self._sums))
+
+    def move(self, line: int) -> int:
+        """Go on as far as before a line; return what that moves."""
+        before = self.made()
+        self._place = bisect_left(self._facts, line, self._place)
+        return self.made() - before
+
+    def made(self) -> int:
+        """Return what was moved so far."""
+        return self._sums[self._place]
+
+
+def payer_of(fact: Fact) -> str | None:
+    """Return the consumer whose money a fact may take, by what is available at its turn."""
+    if isinstance(fact, JobDispatched) or (isinstance(fact, UsageMetered) and fact.data.terms is not None):
+        return fact.data.consumer
+    return fact.subject if isinstance(fact, WithdrawalOrdered) else None
+
+
+class Claims:
+    """What facts that go one by one may come to take of their consumers' money, and what they may bring."""
+
+    def __init__(self, state: LaneState, facts: Iterable[Accepted]) -> None:
+        self._state = state
+        self._claims: dict[str, list[int]] = {}
+        self._brought: dict[str, int] = {}
+        # What a dispatch holds depends on what its job asked for.
+        self._asked: dict[tuple[str, str], int] = {}
+        self._named: set[tuple[str, str]] = set()
+        for accepted in facts:
+            self._read(accepted.fact)
+
+    def name(self, consumer: str, job_id: str) -> None:
+        """Count on it that an open job may end."""
+        self._asked_for(consumer, job_id)
+
+    def leave(self, consumer: str, need: int) -> bool:
+        """Tell whether a consumer can pay so much for sure."""
+        claims = self._claims.get(consumer)
+        if claims:
+            most = self.most(consumer)
+            need += sum(claim for claim in claims if claim <= most)
+        return need <= self._state.available.get(consumer, 0)
+
+    def most(self, consumer: str) -> int:
+        """Return the most that a consumer could have at any time."""
+        return self._state.available.get(consumer, 0) + self._brought.get(consumer, 0)
+
+    def _read(self, fact: Fact) -> None:
+        if isinstance(fact, ChainFactDeclared):
+            self.bring(fact.subject, int(fact.data.amount))
+        elif isinstance(fact, WithdrawalOrdered):
+            self._claim(fact.subject, int(fact.data.amount))
+        elif isinstance(fact, JobSubmitted):
+            place = fact.data.consumer, fact.subject
+            self._asked[place] = max(self._asked.get(place, 0), fact.data.gpu_seconds_max)
+        elif isinstance(fact, JobDispatched):
+            asked = self._asked_for(fact.data.consumer, fact.subject)
+            self._claim(fact.data.consumer, sum(hold_for(int(quote.price), asked) for quote in fact.data.quotes))
+        elif isinstance(fact, UsageMetered) and fact.data.terms is not None:
+            self._claim(fact.data.consumer, hold_for(int(fact.data.terms.price), fact.data.terms.gpu_seconds_max))
+        elif (consumer := getattr(fact.data, "consumer", None)) is not None:  # type: ignore[attr-defined]
+            # Whatever is said of an open job may end it.
+            self._asked_for(consumer, fact.subject)
+
+    def _asked_for(self, consumer: str, job_id: str) -> int:
+        """Return the most GPU-seconds that a job may have asked for, or 0; what is in its escrow may come back."""
+        place = consumer, job_id
+        job = self._state.jobs.get(place)
+        if job is not None and place not in self._named:
+            self._named.add(place)
+            self.bring(consumer, job.escrow)
+        return max(self._asked.get(place, 0), 0 if job is None else job.gpu_seconds_max)
+
+    def _claim(self, consumer: str, amount: int) -> None:
+        self._claims.setdefault(consumer, []).append(amount)
+
+    def bring(self, consumer: str, amount: int) -> None:
+        """Count on it that a consumer may come to have so much more."""
+        self._brought[consumer] = self._brought.get(consumer, 0) + amount
