@@ -91,7 +91,7 @@ def main() -> None:
     """Run a command; name what was refused or broken in one line."""
     keep_memory()
     try:
-        cli()
+        cli(prog_name="omnisync")
     except BrokenPipeError:
         # The reader of our output has gone: `omnisync … | head`.
         sys.stderr.close()

@@ -18,7 +18,7 @@ from benchmarks.watch import Watch
 
 __all__ = ["run_beside"]
 
-_OMNISYNC = [sys.executable, "-c", "from app.cli import main; main()"]
+_OMNISYNC = [sys.executable, "-m", "app"]
 _ROOT = Path(__file__).resolve().parents[1]
 _KIB_PER_MIB = 1024
 

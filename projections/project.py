@@ -20,10 +20,10 @@ swapped for others meanwhile (`projections.rebuild`): all that is known of a log
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
+from importlib import import_module
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, delete, literal_column, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from events.codec import decode
 from events.facts import RecordRefused
@@ -410,8 +410,8 @@ class Projector:
                 .values(position=after)
             )
         else:
-            kind: Any = sqlite if connection.dialect.name == "sqlite" else postgresql
-            statement = kind.insert(checkpoint).values(log=name, position=after).on_conflict_do_nothing()
+            dialect: Any = import_module(f"sqlalchemy.dialects.{connection.dialect.name}")
+            statement = dialect.insert(checkpoint).values(log=name, position=after).on_conflict_do_nothing()
         if connection.execute(statement.returning(checkpoint.c.log)).first() is None:
             raise ProjectionMoved(f"{name}: the checkpoint is no longer at {before}; another projector runs")
         if _tables_now(connection) != self._tables[log]:

@@ -26,7 +26,7 @@ TOOLS = ("benchmarks/", "dev/", "tests/")
 RUN_BY_NAME = ("dev/", "docs/", "migrations/", "tests/")
 """Folders whose modules are started by a person, by alembic or by pytest, not imported."""
 
-ENTRY_POINTS = {"app.cli", "benchmarks.__main__"}
+ENTRY_POINTS = {"app.__main__", "benchmarks.__main__"}
 
 VAGUE_NAMES = {"base", "common", "helper", "helpers", "manager", "managers", "util", "utils"}
 

@@ -39,7 +39,7 @@ def examples() -> dict[str, list[str]]:
 
 def check(command: str, shown: list[str], folder: Path) -> None:
     """Run a command; each shown line is among what it says, `…` standing for what is left out."""
-    program = shlex.join([sys.executable, "-c", "from app.cli import main; main()"])
+    program = shlex.join([sys.executable, "-m", "app"])
     script = f'omnisync() {{ {program} "$@"; }}\n{command}'
     done = subprocess.run(
         ["bash", "-c", script],

@@ -21,8 +21,6 @@ from app.cli import main
 __all__ = ["Ended", "Started", "omnisync", "start"]
 
 SECONDS_MAX = 60
-# OpenSSL, once used in several threads, may hold a lock for ever in a fork: who speaks TLS begins anew.
-_COMMAND = "from app.cli import main; main()"
 
 
 class Ended(NamedTuple):
@@ -121,7 +119,8 @@ def _be_the_command(arguments: list[str], kill_at: str | None, files: tuple[int 
         if kill_at is not None:
             os.environ["OMNISYNC_KILL_AT"] = kill_at
         if _speaks_tls(arguments):
-            os.execv(sys.executable, [sys.executable, "-c", _COMMAND, *arguments])
+            # OpenSSL, once used in several threads, may hold a lock for ever in a fork: who speaks TLS begins anew.
+            os.execv(sys.executable, [sys.executable, "-m", "app", *arguments])
         sys.argv = ["omnisync", *arguments]
         try:
             main()

@@ -227,7 +227,7 @@ def ingested(tmp_path_factory: pytest.TempPathFactory) -> Ingested:
     books = Books(place / "books")
     books.create(parameter_set())
     # The console script itself, once: everything else may enter through a fork.
-    command = [sys.executable, "-c", "from app.cli import main; main()", "ingest", str(file), "--json"]
+    command = [sys.executable, "-m", "app", "ingest", str(file), "--json"]
     done = run([*command, "--data", str(books.folder)], check=False, capture_output=True, text=True)
     assert omnisync("run", "--once", "--data", books.folder).status == 0
     return Ingested(books, file, json.loads(done.stdout), done.returncode, done.stderr)

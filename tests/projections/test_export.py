@@ -358,7 +358,7 @@ def test_books_without_entries_are_an_empty_journal(tmp_path: Path, tool: str) -
 
 @pytest.mark.slow
 def test_a_reader_who_leaves_gets_no_traceback(omni: Case) -> None:
-    command = [sys.executable, "-c", "from app.cli import main; main()", "export", "hledger"]
+    command = [sys.executable, "-m", "app", "export", "hledger"]
     with subprocess.Popen(
         [*command, "--data", str(omni.books.folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:

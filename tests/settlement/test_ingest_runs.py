@@ -69,7 +69,7 @@ def without_columns(patch: pytest.MonkeyPatch) -> None:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(world=worlds, random=st.randoms(use_true_random=False), lanes=st.integers(1, 3))
 def test_ingest_by_columns_is_ingest_line_by_line(world: World, random: Random, lanes: int) -> None:
     lines, chunk = sent(world, random), random.choice((3, 50, 10_000))
@@ -127,7 +127,7 @@ def told_of(desk: Desk, receipts: list[Receipt]) -> object:
     )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     world=worlds,
     random=st.randoms(use_true_random=False),
