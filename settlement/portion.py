@@ -51,7 +51,8 @@ class Portion:
 
     def position(self, number: int) -> int:
         """Return the position of a line in its log."""
-        return int(self.positions(number, number + 1)[0])
+        record = int(np.searchsorted(self._firsts, number, side="right")) - 1
+        return self.records[record].sequence + 1 + number - int(self._firsts[record])
 
     def positions(self, start: int, end: int) -> Integers:
         """Return the positions of the lines [start, end)."""
