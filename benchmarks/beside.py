@@ -1,26 +1,33 @@
 """The product's path as three processes at once: this one ingests, beside it one settles and one projects.
 
-seconds = from the first byte read until the last of the three has ended, asked to stop behind what was before it
+seconds = from the first byte read until the last balance is there, as another process sees it
+
+Each is asked to stop behind what was before it. That a process ends is not counted, as it is not with the peers.
 """
 
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, sleep
+
+from sqlalchemy import Engine
 
 from app.books import Books
 from app.stages import PROJECT, SETTLE
 from benchmarks.product import create_books, ingest_stream, size_of, stored_balances
 from benchmarks.task import Result, Task, rss_mib
 from benchmarks.watch import Watch
+from projections.read import read_position
 
 __all__ = ["run_beside"]
 
 _OMNISYNC = [sys.executable, "-m", "app"]
 _ROOT = Path(__file__).resolve().parents[1]
 _KIB_PER_MIB = 1024
+_LOOK_SECONDS = 0.005
 
 
 class _Stage:
@@ -38,10 +45,14 @@ class _Stage:
         self._said = self._process.stderr.readline()
         assert "stop with" in self._said, self._said + self._process.stderr.read()
 
-    def stop(self) -> None:
-        """Let it take what is there and end."""
+    def stop(self, meanwhile: Callable[[], None]) -> None:
+        """Let it take what is there and end; `meanwhile` is done again and again until then."""
         self._process.send_signal(signal.SIGTERM)
-        _, status, usage = os.wait4(self._process.pid, 0)
+        ended = 0
+        while not ended:
+            meanwhile()
+            sleep(_LOOK_SECONDS)
+            ended, status, usage = os.wait4(self._process.pid, os.WNOHANG)
         self._process.returncode = os.waitstatus_to_exitcode(status)
         self.rss_mib = usage.ru_maxrss / _KIB_PER_MIB
         assert self._process.stderr is not None
@@ -55,6 +66,23 @@ class _Stage:
             self._process.wait()
 
 
+class _Balances:
+    """When the balances moved last, by the positions that a reader of the tables is told."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Begin with tables that are there."""
+        self._engine = engine
+        self._position: dict[str, int] = {}
+        self.moved_at = 0.0
+
+    def look(self) -> None:
+        """See whether they have moved."""
+        with self._engine.connect() as connection:
+            position = read_position(connection, None)
+        if position != self._position:
+            self._position, self.moved_at = position, perf_counter()
+
+
 def run_beside(task: Task, folder: Path) -> Result:
     """Measure ingest with the other stages beside it; creating the books and starting the processes is not counted."""
     books, watch = Books(folder / "books"), Watch()
@@ -65,10 +93,13 @@ def run_beside(task: Task, folder: Path) -> Result:
         started = perf_counter()
         with watch.stage("ingest"):
             ingest_stream(books, task)
+        balances = _Balances(engine := books.engine())
         for stage in stages:
             with watch.stage(f"{stage.name} behind it"):
-                stage.stop()
-        seconds = perf_counter() - started
+                stage.stop(balances.look)
+        balances.look()
+        engine.dispose()
+        seconds = balances.moved_at - started
     finally:
         for stage in stages:
             stage.end()
@@ -85,5 +116,5 @@ def run_beside(task: Task, folder: Path) -> Result:
         stages=dict(watch.seconds),
         conditions=f"three processes on {cpus} CPUs; RSS MiB "
         + ", ".join(f"{name} {size:,.0f}" for name, size in sizes.items())
-        + "; until the last has ended; history follows behind the balances and is not counted",
+        + "; until the last balance is there; history follows behind the balances and is not counted",
     )
