@@ -30,7 +30,7 @@ Mask = npt.NDArray[np.bool_]
 class WholeJobs(NamedTuple):
     """Whole jobs of a batch in the order of their lines, a decision each; `consumers`: each one's among `names`.
 
-    `digests`: 16 bytes each of what says whose job it is and which.
+    `rows`: their places among `usage`; `digests`: 16 bytes each of what says whose job it is and which.
     """
 
     usage: Columns
