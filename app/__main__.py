@@ -6,7 +6,7 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Run a command. Nothing that is imported is garbage: to look for it would take a sixth of the start."""
+    """Run a command. Nothing that is imported is garbage: to look for it takes up to a twelfth of the start."""
     gc.disable()
     from app.cli import main as run
 
