@@ -24,9 +24,11 @@ from events.shapes import CELL, NOWHERE, Child, Shape, Tables, build_shapes
 __all__ = ["Batch", "Columns", "Integers", "count_lines", "read_columns", "read_columns_plainly", "split_lines"]
 
 Integers = npt.NDArray[np.int64]
-_VALUE = 2
+_START, _END, _VALUE = range(CELL)
 # `Columns.bytes` is another thing.
 _Bytes = bytes
+# Numbers of 64 bits in 64 bytes.
+_NUMBERS_PER_LINE = 8
 # As many as the line of an event has, or more.
 _LINE_BYTES = 1_024
 _KINDS = {kind.__name__.encode(): kind for kind in FACTS + DECISIONS}
@@ -47,8 +49,11 @@ class Columns:
         cells: Integers,
         shape: Shape | Child,
         items: Integers,
+        picked: Integers | None = None,
     ) -> None:
-        """Take cells that were matched. `rows`: each event's line; `parents`: of each item, the place of its event."""
+        """Take cells that were matched, in columns. `rows`: each event's line; `picked`: its place in the columns, if
+        not its own; `parents`: of each item, the place of its event.
+        """
         self.kind = kind
         self.data = data
         self.rows = rows
@@ -56,7 +61,12 @@ class Columns:
         self._cells = cells
         self._shape = shape
         self._items = items
+        self._picked = picked
         self._found: dict[str, Columns] = {}
+
+    def _column(self, path: str, part: int) -> Integers:
+        column: Integers = self._cells[CELL * self._shape.cells[path] + part]
+        return column if self._picked is None else column[self._picked]
 
     def __len__(self) -> int:
         """Count the events, or the items."""
@@ -83,8 +93,7 @@ class Columns:
         """
         if path not in self._shape.cells:
             return self.has(path).astype(np.int64)
-        values: Integers = self._cells[:, self._shape.cells[path], _VALUE]
-        return values
+        return self._column(path, _VALUE)
 
     def amounts(self, path: str) -> Integers:
         """Return amounts in base units, or -1 where one is 2^63 or more."""
@@ -98,8 +107,7 @@ class Columns:
         if not way:
             return np.ones(len(self), dtype=np.bool_)
         # Where what it stands in is absent, so is it.
-        there: npt.NDArray[np.bool_] = self._cells[:, cells[f"{way}?"], _VALUE] == 1
-        return there
+        return np.asarray(self._column(f"{way}?", _VALUE) == 1)
 
     def choice(self, path: str) -> list[str]:
         """Return the text of a member that is one of few."""
@@ -117,8 +125,7 @@ class Columns:
 
     def span(self, path: str) -> tuple[Integers, Integers]:
         """Return where a member stands within `data`; the empty path is the event. Zero where it is absent."""
-        cell = self._shape.cells[path]
-        return self._cells[:, cell, 0], self._cells[:, cell, 1]
+        return self._column(path, _START), self._column(path, _END)
 
     def spans(self, path: str) -> Spans:
         """Return a member's text as it stands within `data`."""
@@ -134,17 +141,15 @@ class Columns:
     def _find_items(self, path: str) -> "Columns":
         assert isinstance(self._shape, Shape)
         child = self._shape.children[path]
-        own = np.flatnonzero(self._items[:, 1] == child.number)
-        lines = self._items[own, 0]
+        own = np.flatnonzero(self._items[1] == child.number)
+        lines = self._items[0, own]
         if len(lines) == len(self) and (lines == self.rows).all() and (np.diff(lines) > 0).all():
             # One item each, in order.
             parents = np.arange(len(self))
-            mine = self._items if len(own) == len(self._items) else self._items[own]
         else:
             own, parents = self._runs_of(own, lines)
-            mine = self._items[own]
-        cells = mine[:, 2 : 2 + CELL * len(child.cells)].reshape(len(own), len(child.cells), CELL)
-        items = Columns(self.kind, self.data, mine[:, 0], cells, child, self._items[:0])
+            lines = self._items[0, own]
+        items = Columns(self.kind, self.data, lines, self._items[2:], child, self._items[:, :0], own)
         items.parents = parents
         return items
 
@@ -158,7 +163,12 @@ class Columns:
 
     def take(self, mask: npt.NDArray[Any] | slice) -> "Columns":
         """Return some of the events, picked by a mask, by their places or as a range."""
-        taken = Columns(self.kind, self.data, self.rows[mask], self._cells[mask], self._shape, self._items)
+        cells, picked = self._cells, self._picked
+        if isinstance(mask, slice) and picked is None:
+            cells = cells[:, mask]
+        else:
+            picked = np.arange(len(self))[mask] if picked is None else picked[mask]
+        taken = Columns(self.kind, self.data, self.rows[mask], cells, self._shape, self._items, picked)
         taken.parents = self.parents[mask]
         return taken
 
@@ -167,19 +177,23 @@ class Columns:
         items = self._items
         if lines:
             items = items.copy()
-            items[:, 0] += lines
-        return Columns(self.kind, data, self.rows + lines, self._cells, self._shape, items)
+            items[0] += lines
+        return Columns(self.kind, data, self.rows + lines, self._cells, self._shape, items, self._picked)
 
     def join(self, behind: "Columns") -> "Columns":
         """Return these events and others of their type and bytes, that stand in lines behind them."""
         assert self._shape is behind._shape
-        rows, cells = (np.concatenate(pair) for pair in ((self.rows, behind.rows), (self._cells, behind._cells)))
+        width = CELL * len(self._shape.cells)
+        cells = [
+            one._cells[:width] if one._picked is None else one._cells[:width, one._picked] for one in (self, behind)
+        ]
         items = [self._items, behind._items]
-        width = max(each.shape[1] for each in items)
-        if any(each.shape[1] < width for each in items):
+        most = max(len(each) for each in items)
+        if any(len(each) < most for each in items):
             # A reader's items become wider as it meets more types.
-            items = [np.pad(each, ((0, 0), (0, width - each.shape[1]))) for each in items]
-        return Columns(self.kind, self.data, rows, cells, self._shape, np.concatenate(items))
+            items = [np.pad(each, ((0, most - len(each)), (0, 0))) for each in items]
+        rows = np.concatenate((self.rows, behind.rows))
+        return Columns(self.kind, self.data, rows, np.hstack(cells), self._shape, np.hstack(items))
 
 
 class Batch(NamedTuple):
@@ -251,8 +265,6 @@ class _Tables(ctypes.Structure):
         ("ops", ctypes.c_void_p),
         ("shapes", ctypes.c_void_p),
         ("shape_count", ctypes.c_int64),
-        ("width", ctypes.c_int64),
-        ("item_width", ctypes.c_int64),
     )
 
 
@@ -275,10 +287,10 @@ class _Reader:
                 break
         columns = {}
         for number, (rows, cells) in found.groups.items():
-            shape, items = self._shapes[number], found.items
-            if len(found.groups) > 1 and len(items):
-                items = items[found.shapes[items[:, 0]] == number]
-            columns[shape.kind] = Columns(shape.kind, data, rows, cells[:, : len(shape.cells)], shape, items)
+            shape = self._shapes[number]
+            # Those of other types stand in other lines.
+            items = found.items if shape.children else found.items[:, :0]
+            columns[shape.kind] = Columns(shape.kind, data, rows, cells, shape, items)
         return Batch(columns, rest)
 
     def _meet(self, data: bytes, ends: Iterable[int]) -> bool:
@@ -304,25 +316,28 @@ class _Reader:
         assert not len(starts) or (starts.min() >= 0 and ends.max() <= len(data)), "lines lie within the data"
         shapes, rows = np.empty((2, len(starts)), dtype=np.int64)
         firsts, counts = np.empty((2, len(self._shapes)), dtype=np.int64)
-        cells = np.empty((len(starts), self._width, CELL), dtype=np.int64)
-        room, count = 2 * len(starts) + 1, NOWHERE
+        step = _room(len(starts))
+        cells = np.empty((CELL * self._width, step), dtype=np.int64)
+        room, count = len(starts), NOWHERE
         while count == NOWHERE:
-            room *= 2
-            items = np.empty((room, 2 + self._item_width * CELL), dtype=np.int64)
+            room = _room(4 * room)
+            items = np.empty((2 + CELL * self._item_width, room), dtype=np.int64)
             count = native.match_lines(
                 ctypes.byref(self._native),
                 data,
                 *map(pointer, (starts, ends)),
                 ctypes.c_int64(len(starts)),
-                *map(pointer, (shapes, firsts, counts, rows, cells, items)),
+                *map(pointer, (shapes, firsts, counts, rows, cells)),
+                ctypes.c_int64(step),
+                pointer(items),
                 ctypes.c_int64(room),
             )
         groups = {
-            number: (rows[first : first + matched], cells[first : first + matched])
+            number: (rows[first : first + matched], cells[:, first : first + matched])
             for number, (first, matched) in enumerate(zip(firsts.tolist(), counts.tolist(), strict=True))
             if matched
         }
-        return Found(shapes, groups, items[:count])
+        return Found(shapes, groups, items[:, :count])
 
     @cached_property
     def _native(self) -> _Tables:
@@ -341,11 +356,19 @@ class _Reader:
             np.array(ops, dtype=np.int32),
             np.array(places, dtype=np.int64),
         )
-        return _Tables(*map(pointer, self._kept), len(self._shapes), self._width, self._item_width)
+        return _Tables(*map(pointer, self._kept), len(self._shapes))
 
     @cached_property
     def _patterns(self) -> Patterns:
         return Patterns(self._tables, self._shapes, self._item_width)
+
+
+def _room(count: int) -> int:
+    """Return the length of a column for so many numbers.
+
+    An odd number of lines of the processor's cache: else columns would lie where they drive one another out of it.
+    """
+    return (count // _NUMBERS_PER_LINE | 1) * _NUMBERS_PER_LINE + 2 * _NUMBERS_PER_LINE
 
 
 def _split(text: AnyStr, end: AnyStr, count: int) -> list[AnyStr]:

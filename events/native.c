@@ -403,16 +403,28 @@ typedef struct {
     const uint16_t *classes;     /* of each byte, as bits */
     const op *ops;               /* of all shapes */
     const int64_t *shapes;       /* by shape: first op, how many, place and length of the type's name in `pool` */
-    int64_t shape_count, width, item_width;
+    int64_t shape_count;
 } shapes;
 
 typedef struct {
     const shapes *of;
     const uint8_t *data;
-    int64_t *items;           /* line, list, cells */
+    int64_t *items;           /* columns of `item_max`: line, list, cells */
     int64_t item_count, item_max, line;
     int full;
 } matcher;
+
+/* The cells of a line or of an item. They stand in columns, since who reads a member reads that of every line: one number
+ * is `step` numbers behind the one before it. */
+typedef struct {
+    int64_t *first, step;
+} row;
+
+enum { START, STOP, VALUE };
+
+static inline int64_t *cell_of(row cells, int32_t cell, int part) {
+    return cells.first + (CELL * cell + part) * cells.step;
+}
 
 static int64_t match_digits(const uint8_t *data, int64_t at, int64_t end, int64_t *value, int64_t most) {
     int64_t from = at, total = 0;
@@ -455,11 +467,11 @@ static int64_t match_instant(const uint8_t *data, int64_t at, int64_t end, int64
     return at + 27;
 }
 
-static int64_t match_ops(matcher *m, const op *ops, int64_t count, int64_t at, int64_t end, int64_t *cells);
+static int64_t match_ops(matcher *m, const op *ops, int64_t count, int64_t at, int64_t end, row cells);
 
 static int64_t match_list(matcher *m, const op *o, int64_t at, int64_t end) {
     const int64_t *limits = m->of->numbers + o->c;
-    int64_t width = m->of->item_width * CELL + 2, found = 0;
+    int64_t found = 0;
     if (at >= end || m->data[at++] != '[') return NOWHERE;
     while (at < end && m->data[at] != ']') {
         if (found++ && m->data[at++] != ',') return NOWHERE;
@@ -467,9 +479,9 @@ static int64_t match_list(matcher *m, const op *o, int64_t at, int64_t end) {
             m->full = 1;
             return NOWHERE;
         }
-        int64_t *item = m->items + width * m->item_count++;
-        item[0] = m->line, item[1] = o->a;
-        if ((at = match_ops(m, o + 1, o->b, at, end, item + 2)) == NOWHERE) return NOWHERE;
+        int64_t *item = m->items + m->item_count++, step = m->item_max;
+        item[0] = m->line, item[step] = o->a;
+        if ((at = match_ops(m, o + 1, o->b, at, end, (row){item + 2 * step, step})) == NOWHERE) return NOWHERE;
     }
     if (at >= end || found < limits[0] || found > limits[1]) return NOWHERE;
     return at + 1;
@@ -531,22 +543,22 @@ static int64_t match_boolean(const uint8_t *data, int64_t at, int64_t end, int64
 }
 
 /* What is absent says nothing: its cells are zero. */
-static void clear_cells(const op *ops, int64_t count, int64_t *cells) {
+static void clear_cells(const op *ops, int64_t count, row cells) {
     for (const op *o = ops; o < ops + count; o++) {
         if (o->code == LIST)
             o += o->b;
         else if (o->code != LITERAL)
-            memset(cells + CELL * o->a, 0, CELL * sizeof *cells);
+            for (int part = START; part <= VALUE; part++) *cell_of(cells, o->a, part) = 0;
     }
 }
 
 /* Match ops from a place on; return the place behind, or NOWHERE. A cell is (start, end, value). */
-static int64_t match_ops(matcher *m, const op *ops, int64_t count, int64_t at, int64_t end, int64_t *cells) {
+static int64_t match_ops(matcher *m, const op *ops, int64_t count, int64_t at, int64_t end, row cells) {
     const shapes *of = m->of;
     const uint8_t *data = m->data;
     for (int64_t i = 0; i < count; i++) {
         const op *o = ops + i;
-        int64_t *cell = cells + CELL * o->a, from = at;
+        int64_t from = at, *value = cell_of(cells, o->a, VALUE);
         switch (o->code) {
         case LITERAL:
             at = starts_with(of, o, data, at, end) ? at + o->b : NOWHERE;
@@ -555,24 +567,24 @@ static int64_t match_ops(matcher *m, const op *ops, int64_t count, int64_t at, i
             at = match_text(of, o, data, at, end);
             break;
         case AMOUNT:
-            at = match_digits(data, at, end, cell + 2, 39);
+            at = match_digits(data, at, end, value, 39);
             break;
         case INTEGER:
-            at = match_digits(data, at, end, cell + 2, 18);
-            if (at != NOWHERE && (cell[2] < of->numbers[o->b] || cell[2] > of->numbers[o->b + 1])) at = NOWHERE;
+            at = match_digits(data, at, end, value, 18);
+            if (at != NOWHERE && (*value < of->numbers[o->b] || *value > of->numbers[o->b + 1])) at = NOWHERE;
             break;
         case INSTANT:
-            at = match_instant(data, at, end, cell + 2);
+            at = match_instant(data, at, end, value);
             break;
         case BOOLEAN:
-            at = match_boolean(data, at, end, cell + 2);
+            at = match_boolean(data, at, end, value);
             break;
         case CHOICE:
-            at = match_choice(of, o, data, at, end, cell + 2);
+            at = match_choice(of, o, data, at, end, value);
             break;
         case OPTIONAL:
-            cell[2] = starts_with(of, o + 1, data, at, end);
-            if (!cell[2]) {
+            *value = starts_with(of, o + 1, data, at, end);
+            if (!*value) {
                 clear_cells(o + 1, o->b, cells);
                 i += o->b;
             }
@@ -582,21 +594,23 @@ static int64_t match_ops(matcher *m, const op *ops, int64_t count, int64_t at, i
             i += o->b;
             if (at == NOWHERE) return NOWHERE;
             continue;
-        case SAME:
-            if (end - at < cell[1] - cell[0] || !are_same(data + at, data + cell[0], cell[1] - cell[0])) return NOWHERE;
-            at += cell[1] - cell[0];
+        case SAME: {
+            int64_t start = *cell_of(cells, o->a, START), size = *cell_of(cells, o->a, STOP) - start;
+            if (end - at < size || !are_same(data + at, data + start, size)) return NOWHERE;
+            at += size;
             continue;
+        }
         case BEGIN:
-            cell[0] = at;
+            *cell_of(cells, o->a, START) = at;
             continue;
         case END:
-            cell[1] = at;
+            *cell_of(cells, o->a, STOP) = at;
             continue;
         default:
             return NOWHERE;
         }
         if (at == NOWHERE) return NOWHERE;
-        if (o->code != LITERAL) cell[0] = from, cell[1] = at;
+        if (o->code != LITERAL) *cell_of(cells, o->a, START) = from, *cell_of(cells, o->a, STOP) = at;
     }
     return at;
 }
@@ -615,11 +629,11 @@ static int64_t find_shape(const shapes *of, const uint8_t *data, int64_t start, 
 }
 
 /* Match lines; `found` gets the shape of each, or NOWHERE. Lines of one shape stand together, in order: those of shape s
- * are rows firsts[s] and behind, counts[s] in all; `rows` gets their lines, and `cells` `width` cells each. Returns the
- * number of items, or NOWHERE if there was no room for them. */
+ * are rows firsts[s] and behind, counts[s] in all; `rows` gets their lines, and `cells` their cells, in columns of `step`.
+ * Returns the number of items, or NOWHERE if there was no room for them. */
 int64_t match_lines(const shapes *of, const uint8_t *data, const int64_t *starts, const int64_t *ends, int64_t count,
-                    int64_t *found, int64_t *firsts, int64_t *counts, int64_t *rows, int64_t *cells, int64_t *items,
-                    int64_t item_max) {
+                    int64_t *found, int64_t *firsts, int64_t *counts, int64_t *rows, int64_t *cells, int64_t step,
+                    int64_t *items, int64_t item_max) {
     matcher m = {of, data, items, 0, item_max, 0, 0};
     int64_t guess = 0, first = 0;
     memset(counts, 0, of->shape_count * sizeof *counts);
@@ -635,12 +649,12 @@ int64_t match_lines(const shapes *of, const uint8_t *data, const int64_t *starts
     for (int64_t i = 0; i < count; i++) {
         if (found[i] == NOWHERE) continue;
         const int64_t *shape = of->shapes + 4 * found[i], before = m.item_count;
-        int64_t row = firsts[found[i]] + counts[found[i]];
+        int64_t place = firsts[found[i]] + counts[found[i]];
         m.line = i;
-        int64_t at = match_ops(&m, of->ops + shape[0], shape[1], starts[i], ends[i], cells + row * of->width * CELL);
+        int64_t at = match_ops(&m, of->ops + shape[0], shape[1], starts[i], ends[i], (row){cells + place, step});
         if (m.full) return NOWHERE;
         if (at == ends[i]) {
-            rows[row] = i;
+            rows[place] = i;
             counts[found[i]]++;
         } else {
             found[i] = NOWHERE;

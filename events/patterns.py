@@ -21,9 +21,10 @@ _INT64 = np.iinfo(np.int64)
 
 
 class Found(NamedTuple):
-    """By line the number of its shape; by shape its lines in order, and a row of cells for each; the items of all.
+    """By line the number of its shape; by shape its lines in order, and columns of their cells; the items of all.
 
-    An item is its line, the number of its list, and cells. Cells of what is absent are zero.
+    An item is its line, the number of its list, and cells; items are columns too, in the order of their lines. Cells of
+    what is absent are zero.
     """
 
     shapes: Integers
@@ -77,10 +78,11 @@ class Patterns:
             for one in pattern.lists:
                 items.append(self._match_items(data, rows, spans, one, kept))
             if kept.any():
-                groups[number] = rows[kept], found[kept]
+                groups[number] = rows[kept], np.ascontiguousarray(found[kept].reshape(int(kept.sum()), -1).T)
                 shapes[rows[kept]] = number
         every = np.concatenate(items)
-        return Found(shapes, groups, every[shapes[every[:, 0]] != NOWHERE])
+        every = every[shapes[every[:, 0]] != NOWHERE]
+        return Found(shapes, groups, np.ascontiguousarray(every[np.argsort(every[:, 0], kind="stable")].T))
 
     def _match_all(self, data: bytes, starts: Integers, ends: Integers) -> dict[int, tuple[list[int], Integers]]:
         """Return, by shape, the lines that match and the spans of their groups."""
