@@ -177,7 +177,8 @@ class Books(AnyBooks):
                 facts, lanes, hub = self.partitions(), self.lanes(writable=True), self.hub(writable=True)
                 commits = Commits(facts, [*lanes, hub], self.synced)
                 cache = self.folder / "cache" / "ledger"
-                settling = Settling(facts, lanes, hub, commits.commit, cache, from_start=from_start)
+                # The lock on facts is held by `ingest`, and by nobody else who writes.
+                settling = Settling(facts, lanes, hub, commits.commit, cache, from_start=from_start, judged=True)
                 stack.callback(settling.close)
             if only != SETTLE:
                 projecting = self._projecting(self.engine(writable=True))

@@ -94,11 +94,13 @@ class Settling:
         cache: Path | None,
         *,
         from_start: bool = False,
+        judged: bool = False,
     ) -> None:
         """Take the facts' partitions, the hub's last, and the ledger logs, opened for writing and so checked.
 
         `commit` makes durable what the ledger logs hold, and is told how much of each partition that rests on. In the
         folder `cache` settlers keep what is too large for memory, and snapshots: `from_start` throws those away.
+        `judged`: nobody but `ingest` can have written the facts.
         """
         self._ledgers, self._commit_all = [*lanes, hub], commit
         self._grounds = [_Ground(log) for log in facts]
@@ -112,12 +114,14 @@ class Settling:
         folders = [cache and cache / log.name for log in self._ledgers]
         self._settlement = Settlement(
             [
-                LaneSettler(number, len(lanes), partition, hub, output, folder, states.get(output.log.name))
+                LaneSettler(
+                    number, len(lanes), partition, hub, output, folder, states.get(output.log.name), judged=judged
+                )
                 for number, (partition, output, folder) in enumerate(
                     zip(partitions, self._outputs, folders, strict=False)
                 )
             ],
-            HubSettler(hubs, lanes, self._outputs[-1], folders[-1], states.get(hub.name)),
+            HubSettler(hubs, lanes, self._outputs[-1], folders[-1], states.get(hub.name), judged=judged),
             self._commit,
             snapshots,
         )

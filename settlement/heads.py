@@ -42,8 +42,11 @@ class Heads:
     others: dict[int, Event | Refusal] = field(default_factory=dict)
 
     @staticmethod
-    def of(batch: Batch, count: int, read: Callable[[int], Event | Refusal]) -> "Heads":
-        """Read the heads of a batch of `count` lines; `read` decodes one of them."""
+    def of(batch: Batch, count: int, read: Callable[[int], Event | Refusal], *, judged: bool = False) -> "Heads":
+        """Read the heads of a batch of `count` lines; `read` decodes one of them.
+
+        Of what was `judged` before neither key nor content is asked again: both stay zero.
+        """
         numbering = Numbering()
         heads = Heads(
             np.zeros(count, dtype=np.bool_),
@@ -54,11 +57,11 @@ class Heads:
         )
         for columns in batch.columns.values():
             if issubclass(columns.kind, Fact) and columns.kind not in _ALONE:
-                heads._read(columns, numbering)
+                heads._read(columns, numbering, judged=judged)
         heads.names = [name.decode() for name in numbering.names]
         for line in np.flatnonzero(~heads.plain).tolist():
             event = heads.others[line] = read(line)
-            if isinstance(event, Event):
+            if isinstance(event, Event) and not judged:
                 heads.keys[line] = np.frombuffer(bytes.fromhex(event.id)[:16], dtype=np.uint8)
         return heads
 
@@ -85,7 +88,18 @@ class Heads:
         same = beginnings[order[1:]] == beginnings[order[:-1]]
         return np.concatenate((order[1:][same], order[:-1][same]))
 
-    def _read(self, columns: Columns, numbering: Numbering) -> None:
+    def _read(self, columns: Columns, numbering: Numbering, *, judged: bool) -> None:
+        rows = columns.rows
+        self.occurred_at[rows] = columns.numbers("occurred_at")
+        names, places = columns.numbered("stream")
+        self.streams[rows] = np.array([numbering[name.encode()] for name in names], dtype=np.int64)[places]
+        if judged:
+            self.plain[rows] = True
+        else:
+            self._identify(columns)
+
+    def _identify(self, columns: Columns) -> None:
+        """Read keys and contents; plain is what may have its key."""
         rows, count = columns.rows, len(columns)
         source, key = columns.spans("source"), columns.spans("key")
         ids = columns.digests("id")
@@ -96,9 +110,6 @@ class Heads:
         # As intake's own `content_digest`, since the line is canonical.
         self.contents[rows] = hash_parts([kind, subject, b"|", data], count)[:, :16]
         self.keys[rows] = ids[:, :16]
-        self.occurred_at[rows] = columns.numbers("occurred_at")
-        names, places = columns.numbered("stream")
-        self.streams[rows] = np.array([numbering[name.encode()] for name in names], dtype=np.int64)[places]
         self.plain[rows] = right & ~_is_intake(source)
 
 

@@ -66,9 +66,14 @@ Known = dict[bytes, Seen]
 class Intake:
     """The state that intake depends on: keys, marks and the parameter set of one partition."""
 
-    def __init__(self, keys: KeyIndex | None = None) -> None:
-        """Begin before the first fact, unless with what is known of some."""
+    def __init__(self, keys: KeyIndex | None = None, *, judged: bool = False) -> None:
+        """Begin before the first fact, unless with what is known of some.
+
+        `judged`: all that comes was accepted before, and comes once. No keys are kept then, and of what can be read
+        nothing is asked again.
+        """
         self.keys = KeyIndex() if keys is None else keys
+        self.judged = judged
         self.time = Timekeeper()
         self.parameters: Parameters | None = None
         self.params_hash = ""
@@ -90,15 +95,20 @@ class Intake:
         for what follows them. Where the lines before `start` were taken in before, the last of them alone, the rest
         is parted as if they had just been: a key that stands twice in a batch is judged alone each time.
         """
-        found = self.keys.find_many(heads.keys)
-        seen = found.at >= 0
-        known.update(seen_before(heads, found, seen))
-        for part in _parts(heads.alone() | seen, partial(self._reach, heads), start):
+        if self.judged:
+            alone = ~heads.plain
+        else:
+            found = self.keys.find_many(heads.keys)
+            seen = found.at >= 0
+            known.update(seen_before(heads, found, seen))
+            alone = heads.alone() | seen
+        for part in _parts(alone, partial(self._reach, heads), start):
             yield part if isinstance(part, int) else Run(part.start, part.stop, self._late(heads, part))
 
     def take_in_many(self, heads: Heads, start: int, end: int, positions: Integers) -> None:
         """Take in a run, each fact at its position."""
-        self.keys.add_many(heads.keys[start:end], heads.contents[start:end], positions)
+        if not self.judged:
+            self.keys.add_many(heads.keys[start:end], heads.contents[start:end], positions)
 
     def are_barred(self, heads: Heads, lines: Integers | slice) -> npt.NDArray[np.bool_]:
         """Tell of which lines the stream is not registered, or they are too far ahead; of all before the genesis."""
@@ -112,6 +122,8 @@ class Intake:
 
     def _reach(self, heads: Heads, start: int, stop: int) -> int:
         """Tell how far from a line on none is barred."""
+        if self.judged:
+            return stop
         barred = self.are_barred(heads, slice(start, stop))
         return start + int(barred.argmax()) if barred.any() else stop
 
@@ -183,7 +195,8 @@ class Intake:
     def take_in(self, fact: Fact, key: bytes, position: int) -> Seen:
         """Take in a fact that was accepted; return what is now known of its key."""
         seen = Seen(position, content_digest(fact))
-        self.keys.add(key, seen)
+        if not self.judged:
+            self.keys.add(key, seen)
         if isinstance(fact, StreamRegistered):
             self.time.mark(fact.stream, parse_instant(fact.data.since))
         elif isinstance(fact, StreamMarked):

@@ -66,7 +66,15 @@ class _Settler:
     _STATE: tuple[str, ...] = ("_position", "_taken", "_until", "_intake", "_passed", "_target")
 
     def __init__(
-        self, facts: Log, lanes: int, output: Output, followed: Sequence[Log], cache: Path | None, state: State | None
+        self,
+        facts: Log,
+        lanes: int,
+        output: Output,
+        followed: Sequence[Log],
+        cache: Path | None,
+        state: State | None,
+        *,
+        judged: bool,
     ) -> None:
         self.output = output
         self._cache = cache
@@ -84,7 +92,7 @@ class _Settler:
         self._target: int | None = None
         if state is None:
             # What is decided anew begins with no key, whatever the folder holds.
-            self._intake = Intake(KeyIndex(cache and cache / "keys", until=0))
+            self._intake = Intake(KeyIndex(cache and cache / "keys", until=0), judged=judged)
         else:
             self._go_on(state)
         self._steps = self._settle()
@@ -160,8 +168,10 @@ class _Settler:
 
     def _take(self, portion: Portion) -> Iterator[None]:
         yield from self._pass_target()
-        heads = Heads.of(portion.batch, portion.count, lambda line: decode(portion.line(line)))
-        heads.plain &= self._belong(portion.batch, portion.count)
+        judged = self._intake.judged
+        heads = Heads.of(portion.batch, portion.count, lambda line: decode(portion.line(line)), judged=judged)
+        if not judged:
+            heads.plain &= self._belong(portion.batch, portion.count)
         known: Known = {}
         for part in self._intake.runs(heads, known, self._taken):
             if isinstance(part, Run):
@@ -234,17 +244,19 @@ class LaneSettler(_Settler):
         output: Output,
         cache: Path | None = None,
         state: State | None = None,
+        *,
+        judged: bool = False,
     ) -> None:
         """Begin at the first fact, or at a state; `number` counts from 0 among `lanes`.
 
-        In `cache` large sets of digests are kept.
+        In `cache` large sets of digests are kept. `judged`: nobody but `ingest` can have written the facts.
         """
         self.number = number
         self._hub_passed = BEFORE_TIME
         self._ahead = 0
         self._lane: Lane | None = None
         self._runs: LaneRuns | None = None
-        super().__init__(facts, lanes, output, [hub], cache, state)
+        super().__init__(facts, lanes, output, [hub], cache, state, judged=judged)
 
     def hear(self, hub: Standing) -> None:
         """Take the hub's verdicts in up to where it stands."""
@@ -305,12 +317,19 @@ class HubSettler(_Settler):
     _STATE = (*_Settler._STATE, "_lanes_passed", "_hub")
 
     def __init__(
-        self, facts: Log, lanes: Sequence[Log], output: Output, cache: Path | None = None, state: State | None = None
+        self,
+        facts: Log,
+        lanes: Sequence[Log],
+        output: Output,
+        cache: Path | None = None,
+        state: State | None = None,
+        *,
+        judged: bool = False,
     ) -> None:
-        """Begin before the genesis, or at a state. In `cache` large sets of digests are kept."""
+        """Begin before the genesis, or at a state; `cache` and `judged` as a lane has them."""
         self._lanes_passed = BEFORE_TIME
         self._hub: Hub | None = None
-        super().__init__(facts, len(lanes), output, lanes, cache, state)
+        super().__init__(facts, len(lanes), output, lanes, cache, state, judged=judged)
 
     def advance(self, lanes: Sequence[Standing]) -> bool:
         """Go on as far as the facts and the lanes allow; tell whether that was any further. Raises: DecisionsDiffer."""
