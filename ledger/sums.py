@@ -191,7 +191,12 @@ def _carry(low: Numbers, high: Numbers) -> Limbs:
 
 
 def add_up(places: Integers, amounts: Integers, count: int) -> list[int]:
-    """Return the exact sum of the amounts at each of `count` places; amounts lie in 0 … 2^63 - 1."""
-    sums = LimbSums()
-    sums.add(places, limbs_of(amounts))
-    return sums.totals(np.arange(count))
+    """Return the exact sum of the amounts, of either sign, at each of `count` places."""
+    low, high = np.zeros((2, count), dtype=np.int64)
+    np.add.at(low, places, amounts & _LOW)
+    np.add.at(high, places, amounts >> _LIMB)
+    low, high = _carry(low, high)
+    if ((high >= -_HIGH_MAX) & (high < _HIGH_MAX)).all():
+        sums: list[int] = ((high << _LIMB) + low).tolist()
+        return sums
+    return [(above << _LIMB) + below for above, below in zip(high.tolist(), low.tolist(), strict=True)]

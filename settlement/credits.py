@@ -31,14 +31,24 @@ class _Part(NamedTuple):
         return _Part(self.cuts[places], self.accounts[places], self.amounts.pick(places))
 
 
+class _Suppliers(dict[str, int]):
+    """The numbers of suppliers' accounts, by node."""
+
+    def __init__(self, accounts: Numbering) -> None:
+        self._accounts = accounts
+
+    def __missing__(self, node: str) -> int:
+        number = self[node] = self._accounts[payable_supplier(node).encode()]
+        return number
+
+
 class Credits:
     """Amounts by cut and account, base units of the network's asset."""
 
     def __init__(self) -> None:
         """Begin with nothing."""
         self._accounts = Numbering()
-        # The numbers of suppliers' accounts, by node.
-        self._suppliers: dict[str, int] = {}
+        self._suppliers = _Suppliers(self._accounts)
         self._parts: list[_Part] = []
         # What was collected and not pulled yet.
         self._sums = LimbSums()
@@ -58,9 +68,7 @@ class Credits:
     def add_many(self, cuts: Integers, lines: Columns) -> None:
         """Add what many settlements' lines credit; `cuts` has a row for each of them."""
         accounts, (nodes, places) = self._accounts, lines.numbered("node")
-        known = self._suppliers
-        known |= {node: accounts[payable_supplier(node).encode()] for node in nodes if node not in known}
-        suppliers = np.array([known[node] for node in nodes], dtype=np.int64)[places]
+        suppliers = np.fromiter(map(self._suppliers.__getitem__, nodes), np.int64, len(nodes))[places]
         burn, fee = (np.full(len(lines), accounts[account.encode()]) for account in (BURN_PENDING, FEE_ACCRUED))
         for to, member in ((suppliers, "net"), (burn, "burn"), (fee, "fee")):
             amounts: Integers | list[int] = lines.amounts(member)

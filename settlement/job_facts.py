@@ -75,7 +75,7 @@ class JobFacts:
     def places_of(self, lines: Integers) -> list[tuple[str, str]]:
         """Return consumer and id of the jobs that the facts in some lines are about."""
         ids = join_texts(*self.span("subject", lines)).decode("ascii").split("\n")[:-1]
-        return list(zip([self.names[number] for number in self.consumers[lines].tolist()], ids, strict=True))
+        return list(zip(map(self.names.__getitem__, self.consumers[lines].tolist()), ids, strict=True))
 
     def numbers(self, kind: int, path: str, lines: Integers) -> Integers:
         """Return a member's numbers, of facts of one kind that stand in some lines."""

@@ -8,7 +8,7 @@ alone is answered at its turn, since a refusal names what is available. The test
 money fails, all of the consumer's facts go one by one. Those see each balance as it is at their turn.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from functools import cached_property, reduce
 from typing import NamedTuple
 
@@ -29,7 +29,7 @@ from settlement.jobs import Begun, LaneState, digest_jobs
 from settlement.life_lines import write_lives
 from settlement.lives import Lives, Place, find_lives
 from settlement.output import Decided
-from settlement.run_money import Claims, Moves
+from settlement.run_money import Claims, Moves, Names
 from settlement.whole_jobs import WholeJobs, find_whole_jobs
 
 __all__ = ["LIVES_MIN", "BatchLives", "Found", "merge"]
@@ -60,7 +60,7 @@ class _Plan(NamedTuple):
     held). `lines`, `lives`, `before`: the batch's own facts, whose each is and how many of it come first.
     """
 
-    names: list[str]
+    names: Names
     consumers: Integers
     dispatched: Integers
     ended: Integers
@@ -80,18 +80,22 @@ class _Plan(NamedTuple):
         every = lives.lines[ranges(lives.starts, lives.sizes)]
         mine, consumers = every < facts.own, facts.consumers[lives.submitted]
         own = every[mine], life[mine], before[mine]
-        return _Plan(facts.names, consumers, lives.dispatched, lives.ended, escrow, *own, answers)
+        names = Names(facts.names, dict(zip(facts.names, range(len(facts.names)), strict=True)))
+        return _Plan(names, consumers, lives.dispatched, lives.ended, escrow, *own, answers)
 
     @staticmethod
     def of_facts(names: list[str], consumers: Integers, answers: Answers) -> "_Plan":
         """Plan facts of which each is a life by itself, and is answered once."""
         none, lines = np.zeros(len(consumers), dtype=np.int64), answers.fact
-        return _Plan(names, consumers, none - 1, lines, none, lines, np.arange(len(none)), none, answers)
+        numbered = Names(names, dict(zip(names, range(len(names)), strict=True)))
+        return _Plan(numbered, consumers, none - 1, lines, none, lines, np.arange(len(none)), none, answers)
 
     def join(self, behind: "_Plan") -> "_Plan":
         """Return these lives, and others numbered behind them."""
-        count, numbers = len(self.consumers), {name: number for number, name in enumerate(self.names)}
-        places = np.array([numbers.setdefault(name, len(numbers)) for name in behind.names], dtype=np.int64)
+        count, (texts, numbers) = len(self.consumers), self.names
+        new = [name for name in behind.names.texts if name not in numbers]
+        numbers |= zip(new, range(len(texts), len(texts) + len(new)), strict=True)
+        places = np.fromiter(map(numbers.__getitem__, behind.names.texts), np.int64, len(behind.names.texts))
         behind = behind._replace(
             consumers=places[behind.consumers],
             lives=behind.lives + count,
@@ -102,7 +106,7 @@ class _Plan(NamedTuple):
         )
         lines, lives, before = own
         answers = Answers.join((self.answers, behind.answers))
-        return _Plan([*numbers], consumers, dispatched, ended, escrow, lines, lives, before, answers)
+        return _Plan(Names(texts + new, numbers), consumers, dispatched, ended, escrow, lines, lives, before, answers)
 
     def in_order(self) -> "_Plan":
         """Return the plan with the facts, and their decisions, in the order of their lines."""
@@ -194,7 +198,7 @@ class BatchLives:
         fresh = found.lives[new]
         right[new] = ~self._state.closed.has_many(self._digests[fresh])
         if jobs:
-            places = [self._places[life] for life in fresh.tolist()]
+            places = list(map(self._places.__getitem__, fresh.tolist()))
             if not jobs.keys().isdisjoint(places):
                 right[new] &= np.array([place not in jobs for place in places])
         for place in np.flatnonzero(found.before).tolist():
@@ -209,7 +213,7 @@ class BatchLives:
         plan, beyond = self._plan, self._lives.beyond
         some = found.lives[self._beyond[found.lives]]
         lines, consumers = plan.dispatched[some].tolist(), plan.consumers[some].tolist()
-        return {line: (plan.names[number], beyond[line]) for line, number in zip(lines, consumers, strict=True)}
+        return {line: (plan.names.texts[number], beyond[line]) for line, number in zip(lines, consumers, strict=True)}
 
     def covered(self, found: Found, others: Iterable[Accepted]) -> Found:
         """Return those of the lives found whose consumers can pay whatever the other facts come to take.
@@ -217,23 +221,27 @@ class BatchLives:
         Consumers that may come to have what one of these lives should never get are not among them.
         """
         plan, (moves, lines) = self._plan, self._make(found)
-        claims = Claims(self._state, others)
-        for life in found.lives[found.before > 0].tolist():
+        claims, asked = Claims(self._state, others), self.asked(found)
+        # What others may come to have counts only where something is claimed.
+        wanted = self._are_named(claims.consumers() | {consumer for consumer, _ in asked.values()})
+        for life in found.lives[(found.before > 0) & wanted[plan.consumers[found.lives]]].tolist():
             claims.name(*self._places[life])
-        given = np.flatnonzero(lines.of >= self._jobs)
+        given = np.flatnonzero((lines.of >= self._jobs) & wanted[plan.consumers[lines.of]])
         givers, places = np.unique(plan.consumers[lines.of[given]], return_inverse=True)
         for giver, amount in zip(givers.tolist(), add_up(places, lines.left[given], len(givers)), strict=True):
-            claims.bring(plan.names[giver], amount)
-        short = {
-            name
-            for name, most in moves.most()
-            if not (claims.leave(name, most) or claims.leave(name, moves.need(name)))
-        }
-        short |= {consumer for consumer, amount in self.asked(found).values() if amount <= claims.most(consumer)}
+            claims.bring(plan.names.texts[giver], amount)
+        short = moves.short(claims)
+        short |= {consumer for consumer, amount in asked.values() if amount <= claims.most(consumer)}
         if not short:
             return found
-        kept = np.array([name not in short for name in plan.names])
-        return found.pick(kept[plan.consumers[found.lives]])
+        return found.pick(~self._are_named(short)[plan.consumers[found.lives]])
+
+    def _are_named(self, consumers: Set[str]) -> Mask:
+        """Tell which numbers are those of these consumers."""
+        texts, numbers = self._plan.names
+        mask = np.zeros(len(texts), dtype=np.bool_)
+        mask[[numbers[consumer] for consumer in consumers if consumer in numbers]] = True
+        return mask
 
     def take(self, found: Found, late: Mask) -> tuple[Moves, list[Answers]]:
         """Take lives as far as the run goes: jobs are closed, or have begun. `late`: which lines of the run are.

@@ -29,7 +29,7 @@ HUB_PARTITION = "facts/hub"
 LANES_MAX = 64
 HUB = -1
 _HUB_ALONE = (HUB_PARTITION,)
-_DEPOSIT = b"deposit"
+_DEPOSIT = "deposit"
 _EVERYWHERE = frozenset[type[Event]]((GenesisDeclared, StreamRegistered, StreamMarked))
 # Orders that move a consumer's money: their `owner` is that consumer.
 _BY_OWNER = frozenset[type[Event]]((SpendAuthorized, WithdrawalOrdered))
@@ -77,7 +77,8 @@ def place_many(columns: Columns, lanes: int) -> Integers:
     else:
         numbers = np.array([lane_of(consumer, lanes) for consumer in columns.texts(member)], dtype=np.int64)
     if columns.kind is ChainFactDeclared:
-        numbers[[effect != _DEPOSIT for effect in columns.bytes("data.effect")]] = HUB
+        effects, places = columns.numbered("data.effect")
+        numbers[np.array([effect != _DEPOSIT for effect in effects], dtype=np.bool_)[places]] = HUB
     return numbers
 
 
@@ -110,7 +111,7 @@ def _consumer_member(kind: type[Event]) -> str | None:
 
 
 def _depositor(fact: ChainFactDeclared) -> str | None:
-    return fact.subject if fact.data.effect == _DEPOSIT.decode() else None
+    return fact.subject if fact.data.effect == _DEPOSIT else None
 
 
 def _nobody(_fact: Fact) -> str | None:

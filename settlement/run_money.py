@@ -7,16 +7,18 @@ available, its deposits, and the escrow of its open jobs.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, KeysView
 from functools import cached_property
 from itertools import accumulate
 from operator import sub
+from typing import NamedTuple
 
 import numpy as np
 
 from events.event import Fact
 from events.facts import ChainFactDeclared, JobDispatched, JobSubmitted, UsageMetered
 from events.orders import WithdrawalOrdered
+from events.shapes import NOWHERE
 from ledger.bps import Integers
 from ledger.metering import hold_for
 from ledger.sums import add_up
@@ -24,60 +26,71 @@ from settlement.answers import Answers
 from settlement.intake import Accepted
 from settlement.jobs import LaneState
 
-__all__ = ["Claims", "Moves", "payer_of"]
+__all__ = ["Claims", "Moves", "Names", "payer_of"]
+
+
+class Names(NamedTuple):
+    """Texts, and the number of each."""
+
+    texts: list[str]
+    numbers: dict[str, int]
 
 
 class Moves:
     """What is decided at once does to money: made for one consumer as it is asked for, for all in the end."""
 
-    def __init__(self, state: LaneState, lines: Answers, consumers: Integers, names: Sequence[str]) -> None:
+    def __init__(self, state: LaneState, lines: Answers, consumers: Integers, names: Names) -> None:
         """Take decisions in the order of their facts; `consumers`: the number of each one's consumer in `names`."""
         self._available, self._lines = state.available, lines
-        own = np.flatnonzero(np.bincount(consumers, minlength=len(names)))
-        places = np.zeros(len(names), dtype=np.int64)
-        places[own] = np.arange(len(own))
-        self._places, self._names = places[consumers], [names[number] for number in own.tolist()]
+        self._consumers, self._numbers = consumers, names.numbers
+        own = np.flatnonzero(np.bincount(consumers, minlength=len(names.texts)))
+        self._places = np.full(len(names.texts), NOWHERE)
+        self._places[own] = np.arange(len(own))
+        self._names = list(map(names.texts.__getitem__, own.tolist()))
         self._followed: dict[str, _Followed] = {}
 
-    def most(self) -> Iterator[tuple[str, int]]:
-        """Yield who takes something, and what they need to have before if nothing comes back meanwhile."""
-        return ((name, most) for name, most in zip(self._names, self._add_up(self._taken), strict=True) if most)
-
-    def need(self, consumer: str) -> int:
-        """Return what a consumer needs to have before, so that no move takes more than there is."""
-        return self._follow(consumer).need
+    def short(self, claims: "Claims") -> set[str]:
+        """Return whose money may not be enough for what is taken, if what others claim is taken too."""
+        has = self._available.get
+        # At first nothing that comes back is counted on.
+        most = self._add_up(np.maximum(self._taken, 0))
+        short = {name for name, amount in zip(self._names, most, strict=True) if amount > has(name, 0)}
+        short |= {name for name in claims.consumers() if (place := self._place(name)) >= 0 and most[place]}
+        return {name for name in short if not claims.leave(name, self._follow(name).need)}
 
     def make(self, consumer: str, line: int) -> None:
         """Make what the facts before a line move of a consumer's money."""
-        if consumer in self._numbers:
+        if self._place(consumer) >= 0:
             self._give(consumer, self._follow(consumer).move(line))
 
     def make_all(self) -> None:
         """Make what is left to be moved."""
-        left = self._lines.left
-        for consumer, gain, loss in zip(self._names, *map(self._add_up, (left, -left)), strict=True):
-            made = self._followed[consumer].made() if consumer in self._followed else 0
-            self._give(consumer, gain - loss - made)
+        left = self._add_up(self._lines.left)
+        for consumer, followed in self._followed.items():
+            left[self._place(consumer)] -= followed.made()
+        available = self._available
+        for consumer, amount in zip(self._names, left, strict=True):
+            if amount:
+                available[consumer] = reached = available.get(consumer, 0) + amount
+                assert reached >= 0
 
     @cached_property
     def _taken(self) -> Integers:
         """What each decision takes at its turn."""
         return np.asarray(self._lines.back - self._lines.left)
 
-    @cached_property
-    def _numbers(self) -> dict[str, int]:
-        return {name: number for number, name in enumerate(self._names)}
+    def _place(self, consumer: str) -> int:
+        """Return a consumer's place among those whose money is moved, or `NOWHERE`."""
+        number = self._numbers.get(consumer)
+        return NOWHERE if number is None else int(self._places[number])
 
     def _add_up(self, amounts: Integers) -> list[int]:
-        """Return by consumer the sum of the amounts that are above zero."""
-        more = amounts > 0
-        if not more.any():
-            return [0] * len(self._names)
-        return add_up(self._places, np.where(more, amounts, 0), len(self._names))
+        """Return the sum of the amounts by consumer."""
+        return add_up(self._places[self._consumers], amounts, len(self._names))
 
     def _follow(self, consumer: str) -> "_Followed":
         if consumer not in self._followed:
-            mine = np.flatnonzero(self._places == self._numbers[consumer])
+            mine = np.flatnonzero(self._consumers == self._numbers[consumer])
             facts, left, taken = (column[mine].tolist() for column in (self._lines.fact, self._lines.left, self._taken))
             self._followed[consumer] = _Followed(facts, left, taken)
         return self._followed[consumer]
@@ -130,6 +143,10 @@ class Claims:
     def name(self, consumer: str, job_id: str) -> None:
         """Count on it that an open job may end."""
         self._asked_for(consumer, job_id)
+
+    def consumers(self) -> KeysView[str]:
+        """Return whose money is claimed."""
+        return self._claims.keys()
 
     def leave(self, consumer: str, need: int) -> bool:
         """Tell whether a consumer can pay so much for sure."""
