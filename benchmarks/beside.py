@@ -90,6 +90,10 @@ def run_beside(task: Task, folder: Path) -> Result:
     stages: list[_Stage] = []
     try:
         stages += [_Stage(name, books) for name in (SETTLE, PROJECT)]
+        if os.environ.get("NICE_I"):
+            os.nice(int(os.environ["NICE_I"]))
+        if os.environ.get("NICE_P"):
+            os.setpriority(os.PRIO_PROCESS, stages[1]._process.pid, int(os.environ["NICE_P"]))
         started = perf_counter()
         with watch.stage("ingest"):
             ingest_stream(books, task)

@@ -7,7 +7,7 @@ to be added in 64 bits, is left in `Postings.rest`: `post` takes it, or names it
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import compress
+from itertools import compress, filterfalse
 from typing import NamedTuple
 
 import numpy as np
@@ -45,6 +45,7 @@ class Names:
         self.accounts: list[str] = []
         self.vaults: list[str] = []
         self.kinds: list[AccountKind] = []
+        self.classes: list[str] = []
         # By asset, vault and head; in each the numbers by what follows the head.
         self._groups: dict[tuple[str, str, str], dict[str, int]] = {}
 
@@ -74,8 +75,8 @@ class Names:
         try:
             return np.fromiter(map(group.__getitem__, tails), np.int64, len(tails))
         except KeyError:
-            new = [tail for tail in dict.fromkeys(tails) if tail not in group]
-            names = [head + tail for tail in new]
+            new = list(filterfalse(group.__contains__, dict.fromkeys(tails)))
+            names = list(map(head.__add__, new))
             self._add(group, new, names, Key(asset, names[0], vault), kind_of(names[0]))
         return np.fromiter(map(group.__getitem__, tails), np.int64, len(tails))
 
@@ -92,6 +93,7 @@ class Names:
         self.accounts += names
         self.vaults += [first.vault] * len(names)
         self.kinds += [kind] * len(names)
+        self.classes += [kind.supply.value] * len(names)
 
 
 # --- postings ---

@@ -66,8 +66,8 @@ class Accounts:
         # In the order of their names, so that the table's index grows page by page.
         order = sorted(range(len(columns[1])), key=columns[1].__getitem__)
         ids = range(next_id, next_id + len(order))
-        self._put([first + place for place in order], ids)
-        return [ids, *([column[place] for place in order] for column in columns)]
+        self._put(np.array(order, dtype=np.int64) + first, ids)
+        return [ids, *(list(map(column.__getitem__, order)) for column in columns)]
 
     def enter(self, connection: Connection) -> None:
         """Put the accounts into the table that were named since the last call, or find them there."""
@@ -80,8 +80,7 @@ class Accounts:
     def _describe_new(self) -> list[Sequence[str]]:
         first, self._entered = self._entered, len(self.names)
         names = self.names
-        classes = [kind.supply.value for kind in names.kinds[first:]]
-        return [names.assets[first:], names.accounts[first:], names.vaults[first:], classes]
+        return [column[first:] for column in (names.assets, names.accounts, names.vaults, names.classes)]
 
     def _enter_among_others(self, connection: Connection, rows: list[tuple[Any, ...]]) -> None:
         """Enter what nobody has entered, in order of the key, so that no two projectors wait for one another."""
@@ -93,8 +92,8 @@ class Accounts:
         assert len(found) == len(rows), "accounts are neither entered nor found"
         self._put(*zip(*found, strict=True))
 
-    def _put(self, numbers: Sequence[int], ids: Sequence[int]) -> None:
+    def _put(self, numbers: Sequence[int] | Integers, ids: Sequence[int]) -> None:
         if len(self._ids) < len(self.names):
             more = np.zeros(max(len(self.names), 2 * len(self._ids)) - len(self._ids), dtype=np.int64)
             self._ids = np.concatenate((self._ids, more))
-        self._ids[np.array(numbers, dtype=np.int64)] = ids
+        self._ids[np.asarray(numbers, dtype=np.int64)] = ids
