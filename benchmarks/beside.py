@@ -16,6 +16,7 @@ from time import perf_counter, sleep
 from sqlalchemy import Engine
 
 from app.books import Books
+from app.memory import keep_memory
 from app.stages import PROJECT, SETTLE
 from benchmarks.product import create_books, ingest_stream, size_of, stored_balances
 from benchmarks.task import Result, Task, rss_mib
@@ -85,6 +86,8 @@ class _Balances:
 
 def run_beside(task: Task, folder: Path) -> Result:
     """Measure ingest with the other stages beside it; creating the books and starting the processes is not counted."""
+    if not os.environ.get("NOKEEP"):
+        keep_memory()
     books, watch = Books(folder / "books"), Watch()
     create_books(books, task)
     stages: list[_Stage] = []

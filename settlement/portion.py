@@ -19,7 +19,7 @@ from events.record import Record
 __all__ = ["PORTION_BYTES", "Portion", "read_portions"]
 
 # Columns of so many bytes take some six times as much memory.
-PORTION_BYTES = 2_000_000
+PORTION_BYTES = 4_000_000
 
 
 class Portion:

@@ -44,9 +44,9 @@ from settlement.timekeeper import BEFORE_TIME
 __all__ = ["BATCHES_PER_COMMIT", "BATCH_DECISIONS", "HubSettler", "LaneSettler", "Settlement", "Standing"]
 
 # While catching up a settler takes so many facts at once, and lets the others follow after so many decisions.
-BATCH_DECISIONS = 8_000
+BATCH_DECISIONS = 16_000
 # And what all of them have decided is made durable after so many batches.
-BATCHES_PER_COMMIT = 2
+BATCHES_PER_COMMIT = 1
 # `type` is the last member of a canonical line.
 _VERDICTS = (b'"type":"SlashUpheld"}', b'"type":"SlashReversed"}')
 _decoder = msgspec.json.Decoder[Decision](SlashUpheld | SlashReversed)
