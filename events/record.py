@@ -138,7 +138,8 @@ class Bodies:
     def __init__(self, position: int) -> None:
         """Begin where the log's next record will."""
         self._position = position
-        self._parts: list[list[Spans]] = []
+        # Many lines of some bytes, or a line by itself.
+        self._parts: list[list[Spans | bytes]] = []
         self._left = 0
 
     def __len__(self) -> int:
@@ -150,7 +151,7 @@ class Bodies:
         size = len(line) + 1
         if size > self._left:
             self._begin()
-        self._put(Spans(line, np.zeros(1, dtype=np.int64), np.array([len(line)])), 1, size)
+        self._put(line, 1, size)
         return self._position - 1
 
     def add_many(self, data: bytes, starts: Integers, ends: Integers) -> Integers:
@@ -186,20 +187,22 @@ class Bodies:
         self._left = _BODY_BYTES_MAX
         self._position += 1
 
-    def _put(self, part: Spans, count: int, size: int) -> None:
+    def _put(self, part: Spans | bytes, count: int, size: int) -> None:
         self._parts[-1].append(part)
         self._left -= size
         self._position += count
 
 
-def _merge(parts: list[Spans]) -> Iterator[Spans]:
-    """Make one part of those that stand side by side and are of the same data."""
-    for _, alike in groupby(parts, key=lambda part: id(part.data)):
-        same = list(alike)
-        starts, ends = (
-            np.concatenate(column) for column in zip(*((part.starts, part.ends) for part in same), strict=True)
-        )
-        yield Spans(same[0].data, starts, ends)
+def _merge(parts: list[Spans | bytes]) -> Iterator[Spans]:
+    """Make one part of those that stand side by side and are of the same data, or lines by themselves."""
+    for data, alike in groupby(parts, key=lambda part: id(part.data) if isinstance(part, Spans) else None):
+        if data is None:
+            lines = [part for part in alike if isinstance(part, bytes)]
+            ends = np.cumsum([len(line) for line in lines])
+            yield Spans(b"".join(lines), np.concatenate(([0], ends[:-1])), ends)
+        else:
+            same = [part for part in alike if isinstance(part, Spans)]
+            yield Spans(same[0].data, *(np.concatenate([part[side] for part in same]) for side in (1, 2)))
 
 
 def part_lines(data: bytes) -> list[bytes]:

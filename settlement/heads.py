@@ -14,10 +14,9 @@ import numpy.typing as npt
 from events.columns import Batch, Columns
 from events.event import Event, Fact
 from events.facts import GenesisDeclared, RecordRefused, StreamMarked, StreamRegistered
-from events.hashing import Digests, Spans, hash_parts
+from events.hashing import Digests, Spans, hash_parts, join_texts, number_texts
 from events.refusal import Refusal
 from ledger.bps import Integers
-from ledger.sums import Numbering
 
 __all__ = ["INTAKE", "Heads"]
 
@@ -47,7 +46,6 @@ class Heads:
 
         Of what was `judged` before neither key nor content is asked again: both stay zero.
         """
-        numbering = Numbering()
         heads = Heads(
             np.zeros(count, dtype=np.bool_),
             np.zeros((count, 16), dtype=np.uint8),
@@ -55,10 +53,9 @@ class Heads:
             np.zeros(count, dtype=np.int64),
             np.zeros(count, dtype=np.int64),
         )
-        for columns in batch.columns.values():
-            if issubclass(columns.kind, Fact) and columns.kind not in _ALONE:
-                heads._read(columns, numbering, judged=judged)
-        heads.names = [name.decode() for name in numbering.names]
+        kinds = [each for each in batch.columns.values() if issubclass(each.kind, Fact) and each.kind not in _ALONE]
+        if kinds:
+            heads._read(kinds, judged=judged)
         for line in np.flatnonzero(~heads.plain).tolist():
             event = heads.others[line] = read(line)
             if isinstance(event, Event) and not judged:
@@ -88,29 +85,38 @@ class Heads:
         same = beginnings[order[1:]] == beginnings[order[:-1]]
         return np.concatenate((order[1:][same], order[:-1][same]))
 
-    def _read(self, columns: Columns, numbering: Numbering, *, judged: bool) -> None:
-        rows = columns.rows
-        self.occurred_at[rows] = columns.numbers("occurred_at")
-        names, places = columns.numbered("stream")
-        self.streams[rows] = np.array([numbering[name.encode()] for name in names], dtype=np.int64)[places]
-        if judged:
-            self.plain[rows] = True
-        else:
-            self._identify(columns)
+    def _read(self, kinds: list[Columns], *, judged: bool) -> None:
+        rows, stream = np.concatenate([each.rows for each in kinds]), _every(kinds, "stream")
+        self.occurred_at[rows] = np.concatenate([each.numbers("occurred_at") for each in kinds])
+        firsts, self.streams[rows] = number_texts(*stream)
+        names = join_texts(stream.data, stream.starts[firsts], stream.ends[firsts])
+        self.names = names.decode("ascii").split("\n")[:-1]
+        self.plain[rows] = True if judged else self._identify(kinds, rows)
 
-    def _identify(self, columns: Columns) -> None:
-        """Read keys and contents; plain is what may have its key."""
-        rows, count = columns.rows, len(columns)
-        source, key = columns.spans("source"), columns.spans("key")
-        ids = columns.digests("id")
-        hashes = hash_parts([source, b"|", key], count)
-        right = (hashes.view(np.uint64) == ids.view(np.uint64)).all(axis=1)
-        kind = f"{columns.kind.__name__}|".encode()
-        subject, data = columns.spans("subject"), columns.spans("data")
-        # As intake's own `content_digest`, since the line is canonical.
-        self.contents[rows] = hash_parts([kind, subject, b"|", data], count)[:, :16]
+    def _identify(self, kinds: list[Columns], rows: Integers) -> npt.NDArray[np.bool_]:
+        """Read keys and contents; tell which facts may have their key."""
+        source, count = _every(kinds, "source"), len(rows)
+        ids = np.frombuffer(bytes.fromhex(join_texts(*_every(kinds, "id")).decode("ascii")), np.uint8).reshape(-1, 32)
+        hashes = hash_parts([source, b"|", _every(kinds, "key")], count)
+        # As intake's own `content_digest`, since the lines are canonical.
+        said: list[bytes | Spans] = [_kinds_of(kinds), b"|", _every(kinds, "subject"), b"|", _every(kinds, "data")]
+        self.contents[rows] = hash_parts(said, count)[:, :16]
         self.keys[rows] = ids[:, :16]
-        self.plain[rows] = right & ~_is_intake(source)
+        right: npt.NDArray[np.bool_] = (hashes.view(np.uint64) == ids.view(np.uint64)).all(axis=1)
+        return right & ~_is_intake(source)
+
+
+def _every(kinds: list[Columns], path: str) -> Spans:
+    """Return where a member stands in the facts of all these kinds, kind by kind."""
+    starts, ends = (np.concatenate(side) for side in zip(*(each.span(path) for each in kinds), strict=True))
+    return Spans(kinds[0].data, starts, ends)
+
+
+def _kinds_of(kinds: list[Columns]) -> Spans:
+    """Return the names of their types."""
+    names, counts = [each.kind.__name__.encode() for each in kinds], list(map(len, kinds))
+    ends = np.cumsum([len(name) for name in names])
+    return Spans(b"".join(names), np.repeat(np.concatenate(([0], ends[:-1])), counts), np.repeat(ends, counts))
 
 
 def _is_intake(source: Spans) -> npt.NDArray[np.bool_]:
