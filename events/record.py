@@ -207,11 +207,13 @@ def _merge(parts: list[Spans | bytes]) -> Iterator[Spans]:
 
 def part_lines(data: bytes) -> list[bytes]:
     """Part lines into the bodies of as few records as hold them."""
-    if len(data) <= _BODY_BYTES_MAX:
-        return [data]
-    bodies = Bodies(0)
-    bodies.add_many(data, *split_lines(data))
-    return list(bodies.join())
+    bodies, start = [], 0
+    while len(data) - start > _BODY_BYTES_MAX:
+        end = data.rfind(b"\n", start, start + _BODY_BYTES_MAX) + 1
+        assert end > start, f"a line of more than {_BODY_BYTES_MAX} bytes"
+        bodies.append(data[start:end])
+        start = end
+    return [*bodies, data[start:]]
 
 
 def build_header(

@@ -134,8 +134,8 @@ class Batch:
             postings = post_columns(columns, names)
             rest.append(postings.rest)
             moves.append(_move(postings, offset))
-            posted = ~np.isin(columns.rows, postings.rest)
-            self.parts.append(Part(offset, columns if posted.all() else columns.take(posted)))
+            odd = len(postings.rest) > 0
+            self.parts.append(Part(offset, columns.take(~np.isin(columns.rows, postings.rest)) if odd else columns))
         for row in np.concatenate([batch.rest, *rest]).tolist():
             line = offset + row
             self.decisions.append((line, self._decode(line, data[starts[row] : ends[row]])))

@@ -29,6 +29,8 @@ __all__ = [
 BUSY_TIMEOUT_MS = 10_000
 # What one transaction of the projector changes stays in memory until it ends.
 CACHE_KIB = 32_768
+# Pages that many transactions change are written into the file once for all of them: up to 32 MB wait beside it.
+CHECKPOINT_PAGES = 8_192
 REVISION = "0004"
 SCHEMA = "omnisync"
 # Of PostgreSQL, in milliseconds but for the first.
@@ -87,6 +89,7 @@ def open_sqlite(path: Path | None, *, writable: bool, journal: bool = True) -> E
         cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
         if writable:
             cursor.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
+            cursor.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
         else:
             cursor.execute("PRAGMA query_only=ON")
             _check_revision(cursor, "sqlite")

@@ -53,7 +53,8 @@ class Heads:
             np.zeros(count, dtype=np.int64),
             np.zeros(count, dtype=np.int64),
         )
-        kinds = [each for each in batch.columns.values() if issubclass(each.kind, Fact) and each.kind not in _ALONE]
+        alone = _ALONE - {RecordRefused} if judged else _ALONE
+        kinds = [each for each in batch.columns.values() if issubclass(each.kind, Fact) and each.kind not in alone]
         if kinds:
             heads._read(kinds, judged=judged)
         for line in np.flatnonzero(~heads.plain).tolist():

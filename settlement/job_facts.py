@@ -22,6 +22,7 @@ __all__ = [
     "OTHER",
     "SUBMITTED",
     "JobFacts",
+    "are_among",
     "ranges",
 ]
 
@@ -123,6 +124,13 @@ def _number(many: list[Columns], path: str, numbers: Integers) -> tuple[Integers
     firsts, found = number_texts(many[0].data, starts, ends)
     numbers[np.concatenate([columns.rows for columns in many])] = found
     return starts[firsts], ends[firsts]
+
+
+def are_among(lines: Integers, few: Collection[int]) -> npt.NDArray[np.bool_]:
+    """Tell which lines are among a few; -1 stands for no line."""
+    among = np.zeros(max(few, default=0) + 2, dtype=np.bool_)
+    among[list(few)] = True
+    return among[np.minimum(lines, len(among) - 1)]
 
 
 def ranges(starts: Integers, counts: Integers) -> Integers:

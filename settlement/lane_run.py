@@ -137,11 +137,13 @@ def _decode(columns: Columns) -> list[Event | Refusal]:
     return [decode(columns.data[start:end]) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
 
 
-def accept_run(batch: Batch, run: Run) -> list[Accepted]:
-    """Build the facts of a run, in their order."""
-    lines: list[Integers] = []
+def accept_run(batch: Batch, run: Run, but: type[Event]) -> list[Accepted]:
+    """Build the facts of a run, in their order, those of one type left out."""
+    lines: list[Integers] = [np.empty(0, dtype=np.int64)]
     facts: list[Accepted] = []
     for columns in batch.columns.values():
+        if columns.kind is but:
+            continue
         some = columns.take((columns.rows >= run.start) & (columns.rows < run.end))
         if len(some):
             lines.append(some.rows)

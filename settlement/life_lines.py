@@ -11,7 +11,7 @@ from ledger.bps import Integers
 from ledger.parameters import Parameters
 from ledger.split import split_many
 from settlement.answers import Answers, Causes, spans_of, write_answers
-from settlement.job_facts import AGREED, CANCELLED, FAILED, METERED, JobFacts
+from settlement.job_facts import AGREED, CANCELLED, FAILED, METERED, JobFacts, are_among
 from settlement.lives import Lives, Nodes
 
 __all__ = ["write_lives"]
@@ -22,7 +22,7 @@ _OUTCOMES = {FAILED: b"failed", CANCELLED: b"cancelled"}
 def write_lives(lives: Lives, parameters: Parameters, params_hash: str) -> Answers:
     """Write all decisions on facts of the batch, those of the same kind side by side."""
     writer, own = _Writer(lives.facts, parameters, params_hash), lives.facts.own
-    held = (lives.dispatched >= 0) & (lives.dispatched < own) & ~np.isin(lives.dispatched, list(lives.beyond))
+    held = (lives.dispatched >= 0) & (lives.dispatched < own) & ~are_among(lives.dispatched, lives.beyond)
     over = lives.ended >= 0
     settled = over & ((lives.endings == METERED) | (lives.endings == AGREED))
     parts = [

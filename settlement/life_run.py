@@ -24,7 +24,7 @@ from ledger.sums import add_up
 from settlement.answers import Answers
 from settlement.deposits import find_deposits
 from settlement.intake import Accepted
-from settlement.job_facts import SUBMITTED, ranges
+from settlement.job_facts import SUBMITTED, are_among, ranges
 from settlement.jobs import Begun, LaneState, digest_jobs
 from settlement.life_lines import write_lives
 from settlement.lives import Lives, Place, find_lives
@@ -150,8 +150,8 @@ class BatchLives:
         # Those that these are of are jobs, lives first; behind them are deposits.
         self._digests = np.concatenate(digests) if digests else np.empty((0, 16), dtype=np.uint8)
         self._jobs = len(self._digests)
-        beyond = [] if lives is None else list(lives.beyond)
-        self._beyond, self._at_once = np.isin(plan.dispatched, beyond), ~np.isin(plan.lines, beyond)
+        beyond = {} if lives is None else lives.beyond
+        self._beyond, self._at_once = are_among(plan.dispatched, beyond), ~are_among(plan.lines, beyond)
         # What was made of those found last.
         self._made: tuple[Found, Moves, Answers] | None = None
 

@@ -37,6 +37,7 @@ from settlement.job_facts import (
     OTHER,
     SUBMITTED,
     JobFacts,
+    are_among,
     ranges,
 )
 from settlement.jobs import Begun, Job
@@ -93,7 +94,7 @@ class _Groups(NamedTuple):
         """Tell which jobs of a regular shape have come to their end."""
         wanted, endings = self.wanted(), self.endings()
         settled = (self.metered == wanted) & (self.agreed == (wanted > 1))
-        return np.asarray(settled | np.isin(endings, (FAILED, CANCELLED)))
+        return np.asarray(settled | (endings == FAILED) | (endings == CANCELLED))
 
 
 class Nodes(NamedTuple):
@@ -160,7 +161,7 @@ def find_lives(
     held, nodes = _hold(groups, lists, parameters)
     beyond = _hold_beyond(groups, lists, ~held & (groups.endings() == CANCELLED), parameters)
     second = groups.nth(1)
-    held |= np.isin(second, list(beyond))
+    held |= are_among(second, beyond)
     held[_doubled(lists.quoted * lists.names + lists.nodes) // max(lists.names, 1)] = False
     metered, nodes = _meter(groups, lists, nodes)
     agreed, nodes = _agree(groups, lists, nodes)

@@ -31,7 +31,7 @@ from settlement.cuts import effective_time
 from settlement.follower import Follower, read_heard
 from settlement.heads import Heads
 from settlement.hub import HEARD, Hub
-from settlement.intake import Duplicate, Intake, Known, Run, Verdict
+from settlement.intake import Accepted, Duplicate, Intake, Known, Run, Verdict
 from settlement.keys import KeyIndex, KeySet
 from settlement.lane import Lane
 from settlement.lane_run import LaneRuns, accept_run
@@ -368,13 +368,16 @@ class HubSettler(_Settler):
                 self.output.put(self._hub.refuse_unreadable(f"{self._facts.name}:{position}", verdict))
         elif isinstance(verdict.fact, GenesisDeclared):
             self._open_books(verdict.fact)
-        elif self._hub is not None and not isinstance(verdict.fact, RecordRefused):
-            self._hub.take_fact(verdict, effective_time(verdict.occurred_at, self._intake.time.network_time))
+        elif not isinstance(verdict.fact, RecordRefused):
+            self._keep(verdict)
 
     def _decide_many(self, portion: Portion, run: Run) -> None:
-        positions = portion.positions(run.start, run.end).tolist()
-        for position, accepted in zip(positions, accept_run(portion.batch, run), strict=True):
-            self._decide(position, accepted)
+        for accepted in accept_run(portion.batch, run, but=RecordRefused):
+            self._keep(accepted)
+
+    def _keep(self, accepted: Accepted) -> None:
+        if self._hub is not None:
+            self._hub.take_fact(accepted, effective_time(accepted.occurred_at, self._intake.time.network_time))
 
     def _open_books(self, genesis: GenesisDeclared) -> None:
         parameters = self._intake.parameters
