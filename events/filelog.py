@@ -19,10 +19,10 @@ damage and not as the end of the file. Holds:
 import errno
 import fcntl
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 from zlib import crc32
 
 import msgspec
@@ -32,7 +32,7 @@ from events.hashing import Digests, extend_crc32
 from events.killpoints import reach
 from events.log import LogBusy, LogDamaged, LogFault, LogFull
 from events.merkle import Tree
-from events.record import Basis, Record, RecordMalformed, build_header, pack_header, unpack
+from events.record import Basis, Record, RecordMalformed, build_header, pack_header, unpack_parts
 
 __all__ = ["FRAME_BYTES", "SEGMENT_BYTES_MAX", "FileLog", "hold_lock"]
 
@@ -180,8 +180,8 @@ class FileLog:
         """Return the record that begins at a byte of a file, or None where the file ends. Raises: LogDamaged."""
         with path.open("rb") as file:
             file.seek(offset)
-            data = self._read_frame(file.read, path, offset, sequence, True)
-        return None if data is None else self._unpack(data, path, offset, sequence)
+            parts = self._read_frame(file, path, offset, sequence, True)
+        return None if parts is None else self._unpack(parts, path, offset, sequence)
 
     def close(self) -> None:
         """Give back the file."""
@@ -383,27 +383,31 @@ class FileLog:
             last = number == len(segments) - 1
             with path.open("rb") as file:
                 file.seek(offset)
-                while (data := self._read_frame(file.read, path, offset, position, last)) is not None:
-                    record = self._unpack(data, path, offset, position)
-                    offset += FRAME_BYTES + len(data)
+                while (parts := self._read_frame(file, path, offset, position, last)) is not None:
+                    record = self._unpack(parts, path, offset, position)
+                    offset += FRAME_BYTES + sum(map(len, parts))
                     position = record.end
                     yield record, _Cursor(position, path, offset)
 
     def _read_frame(
-        self, read: Callable[[int], bytes], path: Path, offset: int, position: int, last: bool
-    ) -> bytes | None:
-        """Return the next record's bytes, or None at the end of the file; a short frame is an end only in the last."""
-        head = read(FRAME_BYTES)
+        self, file: IO[bytes], path: Path, offset: int, position: int, last: bool
+    ) -> tuple[bytes, bytes] | None:
+        """Return the next record's first line and the rest, or None where the file ends.
+
+        A short frame is an end only in the last file.
+        """
+        head = file.read(FRAME_BYTES)
         if head == b"":
             return None
         fault = None
         if len(head) == FRAME_BYTES:
             length, checksum, fault = _parse_frame(head)
             if fault is None:
-                data = read(length)
-                if len(data) == length:
-                    if extend_crc32(data) == checksum:
-                        return data
+                first = file.readline(length)
+                rest = file.read(length - len(first))
+                if len(first) + len(rest) == length:
+                    if extend_crc32(rest, extend_crc32(first)) == checksum:
+                        return first, rest
                     fault = "crc32 differs"
         if fault is None:
             if last:
@@ -411,9 +415,9 @@ class FileLog:
             fault = "file ends within the record"
         raise LogDamaged(self.name, path.name, offset, position, fault)
 
-    def _unpack(self, data: bytes, path: Path, offset: int, position: int) -> Record:
+    def _unpack(self, parts: tuple[bytes, bytes], path: Path, offset: int, position: int) -> Record:
         try:
-            record = unpack(data)
+            record = unpack_parts(*parts)
         except RecordMalformed as error:
             raise LogDamaged(self.name, path.name, offset, position, str(error)) from error
         if record.sequence != position:

@@ -33,6 +33,7 @@ __all__ = [
     "pack_header",
     "part_lines",
     "unpack",
+    "unpack_parts",
 ]
 
 
@@ -254,9 +255,15 @@ def pack(record: Record) -> bytes:
 
 def unpack(data: bytes) -> Record:
     """Read a record from its bytes. Raises: RecordMalformed."""
-    first, _, rest = data.partition(b"\n")
-    if not data.endswith(b"\n"):
+    first, end, rest = data.partition(b"\n")
+    return unpack_parts(first + end, rest)
+
+
+def unpack_parts(head: bytes, rest: bytes) -> Record:
+    """As `unpack`, of bytes that were cut behind the first LF: what is large is not copied. Raises: RecordMalformed."""
+    if not (rest or head).endswith(b"\n"):
         raise RecordMalformed("the last line does not end")
+    first = head[:-1]
     try:
         header = _header_decoder.decode(first)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:

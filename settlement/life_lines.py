@@ -19,13 +19,13 @@ __all__ = ["write_lives"]
 _OUTCOMES = {FAILED: b"failed", CANCELLED: b"cancelled"}
 
 
-def write_lives(lives: Lives, parameters: Parameters, params_hash: str) -> Answers:
-    """Write all decisions on facts of the batch, those of the same kind side by side."""
+def write_lives(lives: Lives, parameters: Parameters, params_hash: str) -> list[Answers]:
+    """Write all decisions on facts of the batch, those of a kind together."""
     writer, own = _Writer(lives.facts, parameters, params_hash), lives.facts.own
     held = (lives.dispatched >= 0) & (lives.dispatched < own) & ~are_among(lives.dispatched, lives.beyond)
     over = lives.ended >= 0
     settled = over & ((lives.endings == METERED) | (lives.endings == AGREED))
-    parts = [
+    return [
         write(lives, np.flatnonzero(some))
         for write, some in (
             (writer.hold, held),
@@ -35,7 +35,6 @@ def write_lives(lives: Lives, parameters: Parameters, params_hash: str) -> Answe
         )
         if some.any()
     ]
-    return Answers.join(parts) if parts else Answers.none()
 
 
 class _Writer:

@@ -68,10 +68,10 @@ class _Plan(NamedTuple):
     lines: Integers
     lives: Integers
     before: Integers
-    answers: Answers
+    answers: list[Answers]
 
     @staticmethod
-    def of_lives(lives: Lives, answers: Answers) -> "_Plan":
+    def of_lives(lives: Lives, answers: list[Answers]) -> "_Plan":
         facts, count = lives.facts, len(lives.starts)
         escrow = np.zeros(count, dtype=np.int64)
         np.add.at(escrow, lives.nodes.life, lives.nodes.hold)
@@ -88,7 +88,7 @@ class _Plan(NamedTuple):
         """Plan facts of which each is a life by itself, and is answered once."""
         none, lines = np.zeros(len(consumers), dtype=np.int64), answers.fact
         numbered = Names(names, dict(zip(names, range(len(names)), strict=True)))
-        return _Plan(numbered, consumers, none - 1, lines, none, lines, np.arange(len(none)), none, answers)
+        return _Plan(numbered, consumers, none - 1, lines, none, lines, np.arange(len(none)), none, [answers])
 
     def join(self, behind: "_Plan") -> "_Plan":
         """Return these lives, and others numbered behind them."""
@@ -99,26 +99,22 @@ class _Plan(NamedTuple):
         behind = behind._replace(
             consumers=places[behind.consumers],
             lives=behind.lives + count,
-            answers=behind.answers._replace(of=behind.answers.of + count),
         )
         consumers, dispatched, ended, escrow, *own = (
             np.concatenate(pair) for pair in zip(self[1:-1], behind[1:-1], strict=True)
         )
         lines, lives, before = own
-        answers = Answers.join((self.answers, behind.answers))
+        answers = [*self.answers, *(each._replace(of=each.of + count) for each in behind.answers)]
         return _Plan(Names(texts + new, numbers), consumers, dispatched, ended, escrow, lines, lives, before, answers)
 
-    def in_order(self) -> "_Plan":
-        """Return the plan with the facts, and their decisions, in the order of their lines."""
-        if (np.diff(self.lines) > 0).all() and (np.diff(self.answers.fact) > 0).all():
-            return self
-        order, turns = (np.argsort(lines) for lines in (self.lines, self.answers.fact))
-        return self._replace(
-            lines=self.lines[order],
-            lives=self.lives[order],
-            before=self.before[order],
-            answers=self.answers.pick(turns),
-        )
+    def in_order(self) -> tuple["_Plan", Answers]:
+        """Return the plan, and all decisions, with the facts in the order of their lines."""
+        answers = Answers.join(self.answers) if self.answers else Answers.none()
+        if (np.diff(self.lines) > 0).all() and (np.diff(answers.fact) > 0).all():
+            return self, answers
+        order = np.argsort(self.lines)
+        plan = self._replace(lines=self.lines[order], lives=self.lives[order], before=self.before[order])
+        return plan, answers.pick(np.argsort(answers.fact))
 
 
 class BatchLives:
@@ -146,7 +142,7 @@ class BatchLives:
         if not few and (deposits := find_deposits(batch, *rules)) is not None:
             plans.append(_Plan.of_facts(*deposits))
         nothing = _Plan.of_facts([], np.empty(0, dtype=np.int64), Answers.none())
-        self._plan = plan = reduce(_Plan.join, plans).in_order() if plans else nothing
+        self._plan, self._answers = plan, _ = (reduce(_Plan.join, plans) if plans else nothing).in_order()
         # Those that these are of are jobs, lives first; behind them are deposits.
         self._digests = np.concatenate(digests) if digests else np.empty((0, 16), dtype=np.uint8)
         self._jobs = len(self._digests)
@@ -256,7 +252,7 @@ class BatchLives:
     def _make(self, found: Found) -> tuple[Moves, Answers]:
         """Return what lives found move in the run, and their decisions in it in the order of the facts."""
         if self._made is None or self._made[0] is not found:
-            plan, answers = self._plan, self._plan.answers
+            plan, answers = self._plan, self._answers
             here = slice(*np.searchsorted(answers.fact, (found.start, found.end)).tolist())
             mine = self._choose(found.lives)[answers.of[here]]
             lines = answers.pick(here if mine.all() else here.start + np.flatnonzero(mine))
