@@ -17,6 +17,7 @@ from sqlalchemy import Engine
 
 from app.books import Books
 from app.memory import keep_memory
+from app.precedence import GIVES_WAY, give_way
 from app.stages import PROJECT, SETTLE
 from benchmarks.product import create_books, ingest_stream, size_of, stored_balances
 from benchmarks.task import Result, Task, rss_mib
@@ -85,18 +86,17 @@ class _Balances:
 
 
 def run_beside(task: Task, folder: Path) -> Result:
-    """Measure ingest with the other stages beside it; creating the books and starting the processes is not counted."""
-    if not os.environ.get("NOKEEP"):
-        keep_memory()
+    """Measure ingest with the other stages beside it; creating the books and starting the processes is not counted.
+
+    As the command that reads a file, this process keeps its memory and gives way to the one that settles.
+    """
+    keep_memory()
     books, watch = Books(folder / "books"), Watch()
     create_books(books, task)
     stages: list[_Stage] = []
     try:
         stages += [_Stage(name, books) for name in (SETTLE, PROJECT)]
-        if os.environ.get("NICE_I"):
-            os.nice(int(os.environ["NICE_I"]))
-        if os.environ.get("NICE_P"):
-            os.setpriority(os.PRIO_PROCESS, stages[1]._process.pid, int(os.environ["NICE_P"]))
+        give_way()
         started = perf_counter()
         with watch.stage("ingest"):
             ingest_stream(books, task)
@@ -121,7 +121,7 @@ def run_beside(task: Task, folder: Path) -> Result:
         bytes_on_disk=size_of(books.folder),
         rss_mib=max(sizes.values()),
         stages=dict(watch.seconds),
-        conditions=f"three processes on {cpus} CPUs; RSS MiB "
+        conditions=f"three processes on {cpus} CPUs, two of them nicer by {GIVES_WAY} than the one that settles; RSS MiB "
         + ", ".join(f"{name} {size:,.0f}" for name, size in sizes.items())
         + "; until the last balance is there; history follows behind the balances and is not counted",
     )

@@ -14,6 +14,7 @@ from app.books import Books
 from app.clock import elapsed
 from app.facts import Producer, to_line
 from app.options import books_option, instant, log_option, settings_of
+from app.precedence import give_way
 from app.render import print_json, progress, say
 from app.stages import PROJECT, SETTLE, Progress, Stages, Watch
 from app.stopping import Stopping, heed_signals
@@ -92,7 +93,7 @@ def ingest(
 
     The file holds one JSON object per line; `-` is standard input. Good lines are kept beside bad ones; each bad line
     is named with its number and reason, and is itself kept in the facts log. A file that was ingested before changes
-    nothing. Exit status 1 where a line was refused.
+    nothing. Who reads a file gives way to settling where processors are short. Exit status 1 where a line was refused.
 
     \b
     $ omnisync ingest facts.jsonl --data B
@@ -117,6 +118,8 @@ def ingest(
 def _read(file: str, books: AnyBooks, strict: bool) -> Iterator[Receipt]:
     size = None if file == "-" else Path(file).stat().st_size
     descriptor = sys.stdin.fileno() if file == "-" else os.open(file, os.O_RDONLY)
+    if file != "-":
+        give_way()
     source = "stdin" if file == "-" else Path(file).name
     with progress("ingest", size) as advance:
         chunks = _counted(read_chunks(descriptor), advance)
@@ -231,6 +234,8 @@ def run(
 
 
 def _run_folder(books: Books, once: bool, only: str | None, from_start: bool) -> tuple[int, int]:
+    if only == PROJECT:
+        give_way()
     if once:
         with _watched(books, only, from_start) as stages:
             return _run_shown(stages, history=True)
