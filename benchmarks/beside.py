@@ -121,7 +121,7 @@ def run_beside(task: Task, folder: Path) -> Result:
         bytes_on_disk=size_of(books.folder),
         rss_mib=max(sizes.values()),
         stages=dict(watch.seconds),
-        conditions=f"three processes on {cpus} CPUs, two of them nicer by {GIVES_WAY} than the one that settles; RSS MiB "
+        conditions=f"three processes on {cpus} CPUs, all but the one that settles nicer by {GIVES_WAY}; RSS MiB "
         + ", ".join(f"{name} {size:,.0f}" for name, size in sizes.items())
         + "; until the last balance is there; history follows behind the balances and is not counted",
     )

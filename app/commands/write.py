@@ -27,7 +27,8 @@ from settlement.routing import LANES_MAX
 __all__ = ["ingest", "init", "load_preset", "run"]
 
 PRESETS = Path(__file__).resolve().parents[2] / "ledger" / "presets"
-# How long `run` waits before it looks again: a part of the time for which there was nothing, within these bounds.
+# How long `run` waits before it looks again: a part of the time for which there was nothing, or as long as it has just
+# worked, since many at once cost less each; within these bounds.
 QUIET_PART = 8
 BUSY_SECONDS, IDLE_SECONDS = 0.02, 0.2
 # In a cluster others wait for what is decided, over the network.
@@ -319,8 +320,9 @@ def _follow(stages: Stages, stopping: Stopping, behind: int, idle_seconds: float
         return has_more or stopping.has_asked()
 
     while True:
-        last = stopping.asked
+        last, began = stopping.asked, elapsed()
         did = stages.run(history=False)
+        worked = elapsed() - began
         decided, folded, behind = decided + did[0], folded + did[1], behind + did[1]
         if last:
             break
@@ -335,7 +337,7 @@ def _follow(stages: Stages, stopping: Stopping, behind: int, idle_seconds: float
             stages.catch_up()
             behind = 0
         quiet = 0 if sealed else elapsed() - found_at
-        stopping.wait(min(max(BUSY_SECONDS, quiet / QUIET_PART), idle_seconds))
+        stopping.wait(min(max(BUSY_SECONDS, worked, quiet / QUIET_PART), idle_seconds))
     if not alone:
         stages.catch_up()
     return decided, folded
