@@ -83,7 +83,7 @@ class Intake:
         if isinstance(event, Refusal):
             return event
         key = key_of(event)
-        verdict = self.judge(event, known.get(key))
+        verdict = self.judge(event, None if self.judged else known.get(key))
         if isinstance(verdict, Accepted):
             known[key] = self.take_in(verdict.fact, key, position)
         return verdict

@@ -28,8 +28,9 @@ __all__ = ["ingest", "init", "load_preset", "run"]
 
 PRESETS = Path(__file__).resolve().parents[2] / "ledger" / "presets"
 # How long `run` waits before it looks again: a part of the time for which there was nothing, or as long as it has just
-# worked, since many at once cost less each; within these bounds.
+# worked up to so many seconds, since many at once cost less each; within these bounds.
 QUIET_PART = 8
+WORKED_SECONDS = 0.05
 BUSY_SECONDS, IDLE_SECONDS = 0.02, 0.2
 # In a cluster others wait for what is decided, over the network.
 CLUSTER_SECONDS = 0.01
@@ -337,7 +338,7 @@ def _follow(stages: Stages, stopping: Stopping, behind: int, idle_seconds: float
             stages.catch_up()
             behind = 0
         quiet = 0 if sealed else elapsed() - found_at
-        stopping.wait(min(max(BUSY_SECONDS, worked, quiet / QUIET_PART), idle_seconds))
+        stopping.wait(min(max(BUSY_SECONDS, min(worked, WORKED_SECONDS), quiet / QUIET_PART), idle_seconds))
     if not alone:
         stages.catch_up()
     return decided, folded
