@@ -41,8 +41,8 @@ Digests = npt.NDArray[np.uint8]
 Ground = Callable[[int, str], bool]
 # Keys that come one by one wait in a dictionary until they are worth sorting.
 RECENT_MAX = 1_024
-# So many keys stay in memory where there is a folder: about 20 MB.
-MEMORY_MAX = 524_288
+# So many keys stay in memory where there is a folder: about 10 MB.
+MEMORY_MAX = 262_144
 # The seal before the last one stays too, for whoever was stopped between this seal and his own.
 _SEALS_KEPT = 2
 
