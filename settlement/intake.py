@@ -1,7 +1,7 @@
 """Intake: may this fact enter, once, from a known stream, at a believable time?
 
-One function for all entrances: before the append by `ingest`, and again by `settle`, since a log's producers may
-bypass the first. It depends on the facts before it in the same partition and on nothing else. The order of the
+One function for all entrances: before the append by `ingest`, and again by `settle` where a log's producers may have
+bypassed the first. It depends on the facts before it in the same partition and on nothing else. The order of the
 checks is fixed:
 
     readable → reportable → source → id → times → seen before? → genesis → stream → not too far ahead
