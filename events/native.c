@@ -748,7 +748,8 @@ int64_t render_lines(const part *parts, int64_t count, int64_t rows, uint8_t *ou
 /* Write each row's text data[starts[i * step] .. ends[i * step]) and LF. */
 void join_texts(const uint8_t *data, const int64_t *starts, const int64_t *ends, int64_t step, int64_t rows, uint8_t *out) {
     for (int64_t i = 0; i < rows; i++, starts += step, ends += step) {
-        memcpy(out, data + *starts, *ends - *starts);
+        if (i + AHEAD < rows) __builtin_prefetch(data + starts[AHEAD * step]);
+        copy(out, data + *starts, *ends - *starts);
         out += *ends - *starts;
         *out++ = '\n';
     }
@@ -769,18 +770,26 @@ static uint64_t mix(const uint8_t *text, int64_t size) {
 
 /* Number the texts data[starts[i * step] .. ends[i * step]), equal ones alike, in the order in which they first appear:
  * numbers[i] is that of text i, firsts[n] the row in which number n stands first. `table` has `size` places, a power of
- * two above `rows`, all NOWHERE. Returns how many numbers there are. */
+ * two above `rows`, all NOWHERE; there a number stands behind bits of its text's hash, which tell most other texts apart.
+ * Returns how many numbers there are. */
 int64_t number_texts(const uint8_t *data, const int64_t *starts, const int64_t *ends, int64_t step, int64_t rows,
                      int64_t size, int64_t *table, int64_t *firsts, int64_t *numbers) {
     int64_t count = 0;
     for (int64_t i = 0; i < rows; i++) {
+        if (i + AHEAD < rows) __builtin_prefetch(data + starts[(i + AHEAD) * step]);
         int64_t start = starts[i * step], length = ends[i * step] - start;
-        for (uint64_t at = mix(data + start, length);; at++) {
+        uint64_t at = mix(data + start, length);
+        const int64_t mark = (int64_t)(at & 0x7fffffff00000000);
+        for (;; at++) {
             int64_t *place = table + (at & (uint64_t)(size - 1));
-            if (*place == NOWHERE) firsts[*place = count++] = i;
-            int64_t first = step * firsts[*place];
-            if (ends[first] - starts[first] == length && !memcmp(data + starts[first], data + start, length)) {
-                numbers[i] = *place;
+            if (*place == NOWHERE) {
+                firsts[count] = i;
+                *place = mark | count++;
+            }
+            if ((*place ^ mark) >> 32) continue;
+            int64_t number = *place & UINT32_MAX, first = step * firsts[number];
+            if (ends[first] - starts[first] == length && are_same(data + starts[first], data + start, length)) {
+                numbers[i] = number;
                 break;
             }
         }

@@ -39,7 +39,7 @@ __all__ = [
 # So many events go into one transaction while catching up.
 EVENTS_MAX = 50_000
 # And so many are matched at once: what stands in columns is read while it is still near the processor.
-_PART_EVENTS = 4_096
+_PART_EVENTS = 8_192
 # What moves nothing, and of which rows are made from columns.
 _ROWS_ALONE = frozenset({DecisionRefused})
 

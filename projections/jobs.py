@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy import Connection, select, tuple_
 
-from events.columns import Columns, Integers
+from events.columns import Columns, Integers, split_lines
 from events.decisions import EscrowFunded, FeeAllocated, JobRefunded, JobSettled
 from events.event import Decision, Event
+from events.hashing import number_texts, render_lines
 from ledger.sums import limbs_of
 from ledger.vectors import sum_items
 from projections import tables
@@ -78,14 +79,12 @@ class JobRows:
             np.concatenate(found) for found in ([part.lines() for part in parts], [how for _, how in built])
         )
         columns = [np.concatenate(column) for column in zip(*(columns for columns, _ in built), strict=True)]
-        consumers, ids = columns[0].tolist(), columns[_ID].tolist()
-        if not joins.any() and len({*ids, *(row[_ID] for _, row, _ in self._steps)}) == len(ids) + len(self._steps):
+        firsts, jobs = self._number(parts)
+        jobs, alone = jobs[: len(lines)], jobs[len(lines) :]
+        if not joins.any() and len(firsts) == len(lines) + len(alone):
             # Each job comes once, and whole.
             self._whole = columns
             return
-        numbers: dict[Key, int] = {}
-        keys = zip(consumers, ids, strict=True)
-        jobs = np.fromiter((numbers.setdefault(key, len(numbers)) for key in keys), np.int64, len(lines))
         order = np.lexsort((lines, jobs))
         starts = np.flatnonzero(np.diff(jobs[order], prepend=-1))
         counts = np.diff(starts, append=len(order))
@@ -93,11 +92,17 @@ class JobRows:
         # Begun and, at most, ended within the batch: no row that is there says anything of it.
         ended = (counts == _BEGUN_AND_ENDED) & (joins[lasts] != _WHOLE)
         whole = (joins[firsts] == _WHOLE) & (ended | (counts == 1))
-        whole[[numbers[key] for _, row, _ in self._steps if (key := (row[0], row[1])) in numbers]] = False
+        whole[alone[alone < len(whole)]] = False
         self._whole = _join_columns(columns, firsts[whole], lasts[whole], joins[lasts[whole]])
         rest = np.flatnonzero(~whole[jobs])
         rows = zip(*(column[rest].tolist() for column in columns), strict=True)
         self._steps += zip(lines[rest].tolist(), rows, map(_JOINS.__getitem__, joins[rest].tolist()), strict=True)
+
+    def _number(self, parts: list[Part]) -> tuple[Integers, Integers]:
+        """Number the jobs of all parts, and behind them those of what was taken alone, as `number_texts`."""
+        more = [f"{row[0]}:{row[_ID]}\n".encode() for _, row, _ in self._steps]
+        data = b"".join([*(_names(part.columns) for part in parts), *more])
+        return number_texts(data, *split_lines(data))
 
     def join(self, connection: Connection) -> None:
         """Join what the tables hold, as the batches before have left it."""
@@ -304,6 +309,11 @@ def _refunded_columns(events: Columns) -> BuiltColumns:
     statuses = [_REFUNDED[outcome] for outcome in events.texts("data.outcome")]
     columns = _columns(events, statuses, events.texts("data.cause"), none, amounts)
     return columns, np.where(events.numbers("data.attempt") > 0, _REFUNDS, _WHOLE)
+
+
+def _names(events: Columns) -> bytes:
+    """Return the names of events' jobs, LF behind each; a colon stands where the consumer's name ends, and nowhere else."""
+    return render_lines([events.spans("data.consumer"), b":", events.spans("subject")], len(events)).data
 
 
 def _columns(

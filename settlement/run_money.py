@@ -42,10 +42,12 @@ class Moves:
     def __init__(self, state: LaneState, lines: Answers, consumers: Integers, names: Names) -> None:
         """Take decisions in the order of their facts; `consumers`: the number of each one's consumer in `names`."""
         self._available, self._lines = state.available, lines
-        self._consumers, self._numbers = consumers, names.numbers
+        self._numbers = names.numbers
         own = np.flatnonzero(np.bincount(consumers, minlength=len(names.texts)))
         self._places = np.full(len(names.texts), NOWHERE)
         self._places[own] = np.arange(len(own))
+        # Of each decision the place of its consumer.
+        self._at = self._places[consumers]
         self._names = list(map(names.texts.__getitem__, own.tolist()))
         self._followed: dict[str, _Followed] = {}
 
@@ -86,14 +88,22 @@ class Moves:
 
     def _add_up(self, amounts: Integers) -> list[int]:
         """Return the sum of the amounts by consumer."""
-        return add_up(self._places[self._consumers], amounts, len(self._names))
+        return add_up(self._at, amounts, len(self._names))
 
     def _follow(self, consumer: str) -> "_Followed":
         if consumer not in self._followed:
-            mine = np.flatnonzero(self._consumers == self._numbers[consumer])
-            facts, left, taken = (column[mine].tolist() for column in (self._lines.fact, self._lines.left, self._taken))
-            self._followed[consumer] = _Followed(facts, left, taken)
+            ends, columns = self._parted
+            place = self._place(consumer)
+            mine = slice(ends[place - 1] if place else 0, ends[place])
+            self._followed[consumer] = _Followed(*(column[mine].tolist() for column in columns))
         return self._followed[consumer]
+
+    @cached_property
+    def _parted(self) -> tuple[list[int], list[Integers]]:
+        """Where each consumer's decisions end, consumer by consumer: their facts, what is left, and what is taken."""
+        order = np.argsort(self._at, kind="stable")
+        columns = [column[order] for column in (self._lines.fact, self._lines.left, self._taken)]
+        return np.bincount(self._at).cumsum().tolist(), columns
 
     def _give(self, consumer: str, amount: int) -> None:
         if amount:
