@@ -312,7 +312,7 @@ def _refunded_columns(events: Columns) -> BuiltColumns:
 
 
 def _names(events: Columns) -> bytes:
-    """Return the names of events' jobs, LF behind each; a colon stands where the consumer's name ends, and nowhere else."""
+    """Return the names of events' jobs, LF behind each; where a consumer's name ends stands the only colon."""
     return render_lines([events.spans("data.consumer"), b":", events.spans("subject")], len(events)).data
 
 
