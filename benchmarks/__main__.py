@@ -31,7 +31,7 @@ __all__ = ["main", "make_task", "run_rounds"]
 STREAMS = {"a": usage_stream, "b": life_stream}
 TOP = 12
 # Sizes of the two streams whose difference is counted.
-COUNTED = (2_000, 12_000)
+COUNTED = (1_000, 9_000)
 
 
 def make_task(stream: str, n: int, folder: Path, seed: int = 1) -> Task:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Connection, select, tuple_
+from sqlalchemy import Connection, select, text, tuple_
 
 from events.columns import Columns, Integers, split_lines
 from events.decisions import EscrowFunded, FeeAllocated, JobRefunded, JobSettled
@@ -24,7 +24,7 @@ from ledger.vectors import sum_items
 from projections import tables
 from projections.batch import Batch, Part
 
-__all__ = ["JobRows"]
+__all__ = ["JobRows", "choose_jobs"]
 
 # In the order of the columns of `tables.job`.
 JobRow = tuple[Any, ...]
@@ -160,10 +160,9 @@ class JobRows:
                 made.add(key)
             elif key not in made:
                 begun[key] = None
-        keys, columns = list(begun), tables.job.c
+        keys = list(begun)
         for start in range(0, len(keys), _KEYS_MAX):
-            chosen = tuple_(columns.consumer, columns.id).in_(keys[start : start + _KEYS_MAX])
-            for found in connection.execute(select(tables.job).where(chosen)):
+            for found in connection.execute(choose_jobs(connection.dialect.name, keys[start : start + _KEYS_MAX])):
                 self._rows[found.consumer, found.id] = tuple(found)
 
     def _total(self, epoch: int, asset: str) -> Counter[str]:
@@ -207,6 +206,25 @@ class JobRows:
         """Return the rows of epochs' totals."""
         totals = sorted(self._totals.items())
         return [{"epoch": epoch, "asset": asset, "log": self._log, **total} for (epoch, asset), total in totals]
+
+
+def choose_jobs(dialect: str, keys: list[Key]) -> Any:
+    """Select jobs by consumer and id, at most `_KEYS_MAX` of them.
+
+    For a list of pairs SQLite would read the whole table; rows of values it looks up one after another.
+    """
+    columns = tables.job.c
+    if dialect != "sqlite":
+        return select(tables.job).where(tuple_(columns.consumer, columns.id).in_(keys))
+    wanted = ", ".join(f"(:consumer{n}, :id{n})" for n in range(len(keys)))
+    chosen = text(
+        f"SELECT {', '.join(f'job.{name}' for name in _NAMES)} FROM (VALUES {wanted}) AS wanted "
+        "CROSS JOIN job WHERE job.consumer = wanted.column1 AND job.id = wanted.column2"
+    )
+    values = {
+        f"{name}{n}": part for n, key in enumerate(keys) for name, part in zip(("consumer", "id"), key, strict=True)
+    }
+    return chosen.bindparams(**values).columns(*columns)
 
 
 # --- what stays of a row ---
