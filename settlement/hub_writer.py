@@ -7,14 +7,14 @@ epoch = that of the day on which it occurred, while it is open (D14)
 from typing import Any, NamedTuple
 
 from events.codec import encode_lines
-from events.decisions import DecisionRefused, DecisionRefusedData
+from events.decisions import DecisionRefused
 from events.event import Decision, Fact, decision_id
 from events.instant import format_instant
 from events.refusal import Refusal
 from ledger.epoch import closes_at, epoch_for
 from settlement.credits import Credits
 from settlement.holdings import Holdings
-from settlement.lane_writer import SOURCE
+from settlement.lane_writer import SOURCE, say_why
 from settlement.output import Decided
 from settlement.timekeeper import BEFORE_TIME
 
@@ -59,14 +59,12 @@ class HubWriter:
 
     def refuse(self, fact: Fact, refusal: Refusal) -> None:
         """Write why the fact, which is the present cause, was refused."""
-        data = DecisionRefusedData(detail=refusal.detail[:300], reason=refusal.reason)
-        self.write(DecisionRefused, fact.id, fact.subject, data)
+        self.write(DecisionRefused, fact.id, fact.subject, say_why(refusal))
 
     def refuse_unreadable(self, position: str, refusal: Refusal) -> None:
         """Write why a line was refused; it has no time of its own."""
-        data = DecisionRefusedData(detail=refusal.detail[:300], reason=refusal.reason, position=position)
         began_at = closes_at(self.oldest_open - 1, 0)
-        self._write(DecisionRefused, position, "intake", data, Cause(began_at), self.oldest_open)
+        self._write(DecisionRefused, position, "intake", say_why(refusal, position), Cause(began_at), self.oldest_open)
 
     def give(self) -> Decided:
         """Hand over what was decided since the last time."""

@@ -103,11 +103,11 @@ class Lane:
             if refusal is not None:
                 self.writer.refuse(accepted, refusal)
 
-    def deny(self, accepted: Accepted, consumer: str, amount: int) -> None:
-        """Refuse a dispatch that asks for so much, which its consumer has not; leave that for `give`."""
+    def lacks(self, consumer: str, amount: int) -> Refusal:
+        """Tell why a dispatch is refused that asks for so much, which its consumer has not at its turn."""
         refusal = self._debit(consumer, amount)
         assert refusal is not None
-        self.writer.refuse(accepted, refusal)
+        return refusal
 
     def give(self) -> Decided:
         """Hand over what was decided."""

@@ -65,18 +65,24 @@ class LaneRuns:
                 self._lane.decide(accepted, network_time)
             return self._lane.give()
         asked, moves, lines = self._lives.asked(chosen), *self._lives.take(chosen, late)
-        for each in lines:
-            self._lane.writer.count_many(each.epochs, each.leaves, each.fee, each.burn)
         answered: list[int] = []
-        for line, accepted in zip(alone, facts, strict=True):
+        denied: dict[int, Refusal] = {}
+        one_by_one = dict(zip(alone, facts, strict=True))
+        for line in sorted([*alone, *asked]):
+            if line in asked:
+                consumer, amount = asked[line]
+                moves.make(consumer, line)
+                denied[line] = self._lane.lacks(consumer, amount)
+                continue
+            accepted = one_by_one[line]
             if (payer := payer_of(accepted.fact)) is not None:
                 moves.make(payer, line)
-            if line in asked:
-                self._lane.deny(accepted, *asked[line])
-            else:
-                self._lane.decide(accepted, network_time)
+            self._lane.decide(accepted, network_time)
             answered += [line] * (self._lane.writer.pending() - len(answered))
         moves.make_all()
+        lines += self._lives.deny(denied, late, start)
+        for each in lines:
+            self._lane.writer.count_many(each.epochs, each.leaves, each.fee, each.burn)
         return merge(lines, self._lane.give(), answered)
 
     def _apart(self, found: Found, start: int, late: npt.NDArray[np.bool_]) -> tuple[list[int], list[Accepted]]:

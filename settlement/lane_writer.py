@@ -29,7 +29,7 @@ from settlement.intake import Accepted
 from settlement.jobs import EpochSum, LaneState
 from settlement.output import Decided
 
-__all__ = ["SOURCE", "LaneWriter"]
+__all__ = ["SOURCE", "LaneWriter", "say_why"]
 
 SOURCE = "settlement"
 # In place of the epoch of a decision that no epoch counts.
@@ -73,14 +73,12 @@ class LaneWriter:
 
     def refuse(self, accepted: Accepted, refusal: Refusal) -> None:
         """Write why a fact was refused."""
-        data = DecisionRefusedData(detail=refusal.detail[:300], reason=refusal.reason)
-        self.answer(accepted, DecisionRefused, accepted.fact.id, data)
+        self.answer(accepted, DecisionRefused, accepted.fact.id, say_why(refusal))
 
     def refuse_unreadable(self, position: str, refusal: Refusal) -> None:
         """Write why a line was refused; it has no time of its own."""
-        data = DecisionRefusedData(detail=refusal.detail[:300], reason=refusal.reason, position=position)
         time = format_instant(closes_at(self._state.oldest_open - 1, 0))
-        self._write(DecisionRefused, position, "intake", time, self._state.oldest_open, data)
+        self._write(DecisionRefused, position, "intake", time, self._state.oldest_open, say_why(refusal, position))
 
     def count_many(self, epochs: Integers, leaves: Digests, fee: Integers, burn: Integers) -> None:
         """Count decisions that were written elsewhere, a row each, in the sums of their epochs."""
@@ -143,6 +141,11 @@ class LaneWriter:
             for line in data.lines:
                 total.fee += int(line.fee)
                 total.burn += int(line.burn)
+
+
+def say_why(refusal: Refusal, position: str | None = None) -> DecisionRefusedData:
+    """Return what is written of a refusal; `position`: where the fact cannot be named."""
+    return DecisionRefusedData(detail=refusal.detail[:300], reason=refusal.reason, position=position)
 
 
 def _total(amounts: Integers) -> int:

@@ -1,4 +1,4 @@
-"""The decisions of regular lives, written by columns: what is held, what is settled, what is given back."""
+"""The decisions of regular lives, written by columns: what is held, settled, given back; what was asked for in vain."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -6,15 +6,18 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
+from events.codec import encode_json
 from events.hashing import Part, Spans, render_lines
+from events.refusal import Refusal
 from ledger.bps import Integers
 from ledger.parameters import Parameters
 from ledger.split import split_many
 from settlement.answers import Answers, Causes, spans_of, write_answers
 from settlement.job_facts import AGREED, CANCELLED, FAILED, METERED, JobFacts, are_among
+from settlement.lane_writer import say_why
 from settlement.lives import Lives, Nodes
 
-__all__ = ["write_lives"]
+__all__ = ["write_denials", "write_lives"]
 
 _OUTCOMES = {FAILED: b"failed", CANCELLED: b"cancelled"}
 
@@ -35,6 +38,17 @@ def write_lives(lives: Lives, parameters: Parameters, params_hash: str) -> list[
         )
         if some.any()
     ]
+
+
+def write_denials(facts: JobFacts, denied: dict[int, Refusal], params_hash: str) -> Answers:
+    """Write why dispatches were refused, by their lines."""
+    lines = np.array(list(denied))
+    texts = [encode_json(say_why(refusal))[1:-1] for refusal in denied.values()]
+    ends = np.cumsum([len(text) for text in texts])
+    said = Spans(b"".join(texts), np.append(0, ends[:-1]), ends)
+    return write_answers(
+        b"DecisionRefused", lines, _causes(facts, lines), [said], [facts.span("id", lines)], params_hash.encode()
+    )
 
 
 class _Writer:
@@ -123,16 +137,19 @@ class _Writer:
         self, kind: bytes, some: Integers, facts: Integers, said: list[Part], key: Sequence[bytes | Spans]
     ) -> Answers:
         """Write decisions of a kind, each because of the fact in a line; `key` follows consumer and job."""
-        span, job = self._facts.span, self._facts.span("subject", facts)
-        causes = Causes(facts, self._facts.times[facts], span("id", facts), job, span("occurred_at", facts))
-        return write_answers(
-            kind, some, causes, said, [span("data.consumer", facts), b":", job, *key], self._params_hash
-        )
+        causes, consumer = _causes(self._facts, facts), self._facts.span("data.consumer", facts)
+        return write_answers(kind, some, causes, said, [consumer, b":", causes.subject, *key], self._params_hash)
 
     def _texts(self, nodes: Nodes) -> tuple[Spans, Spans]:
         """Return the names of nodes and the texts of their prices."""
         data = self._facts.data
         return Spans(data, nodes.name_starts, nodes.name_ends), Spans(data, nodes.text_starts, nodes.text_ends)
+
+
+def _causes(facts: JobFacts, lines: Integers) -> Causes:
+    """Return the facts in some lines as what decisions rest on."""
+    id, subject, occurred_at = (facts.span(member, lines) for member in ("id", "subject", "occurred_at"))
+    return Causes(lines, facts.times[lines], id, subject, occurred_at)
 
 
 def _mask(lives: Lives, some: Integers) -> npt.NDArray[np.bool_]:

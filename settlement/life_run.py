@@ -3,9 +3,9 @@
 A batch is taken in runs. Of a life a run takes the facts that stand in it, where, whatever is decided on those beside,
 its job is new, or all its facts before were taken so; and its consumer can pay (see `settlement.run_money`).
 
-A life that asks for more than its consumer could ever have is a regular one if it stands whole in the run: its dispatch
-alone is answered at its turn, since a refusal names what is available. The tests are sufficient, not necessary; where
-money fails, all of the consumer's facts go one by one. Those see each balance as it is at their turn.
+A life that asks for more than its consumer could ever have is a regular one if it stands whole in the run: why its
+dispatch is refused is told at its turn, since that names what is available. The tests are sufficient, not necessary;
+where money fails, all of the consumer's facts go one by one. Those see each balance as it is at their turn.
 """
 
 from collections.abc import Iterable, Sequence, Set
@@ -18,6 +18,7 @@ import numpy.typing as npt
 from events.columns import Batch, split_lines
 from events.facts import JobDispatched, JobSubmitted
 from events.hashing import Digests, Part, Spans, join_texts, render_lines
+from events.refusal import Refusal
 from ledger.bps import Integers
 from ledger.parameters import Parameters
 from ledger.sums import add_up
@@ -26,7 +27,7 @@ from settlement.deposits import find_deposits
 from settlement.intake import Accepted
 from settlement.job_facts import SUBMITTED, are_among, ranges
 from settlement.jobs import Begun, LaneState, digest_jobs
-from settlement.life_lines import write_lives
+from settlement.life_lines import write_denials, write_lives
 from settlement.lives import Lives, Place, find_lives
 from settlement.output import Decided
 from settlement.run_money import Claims, Moves, Names
@@ -122,7 +123,7 @@ class BatchLives:
 
     def __init__(self, batch: Batch, state: LaneState, parameters: Parameters, params_hash: str) -> None:
         """Find and price them, once for all runs of the batch."""
-        self._state = state
+        self._state, self._params_hash = state, params_hash
         self._lives: Lives | None = None
         self._whole: WholeJobs | None = None
         plans, digests = [], list[Digests]()
@@ -146,8 +147,7 @@ class BatchLives:
         # Those that these are of are jobs, lives first; behind them are deposits.
         self._digests = np.concatenate(digests) if digests else np.empty((0, 16), dtype=np.uint8)
         self._jobs = len(self._digests)
-        beyond = {} if lives is None else lives.beyond
-        self._beyond, self._at_once = are_among(plan.dispatched, beyond), ~are_among(plan.lines, beyond)
+        self._beyond = are_among(plan.dispatched, {} if lives is None else lives.beyond)
         # What was made of those found last.
         self._made: tuple[Found, Moves, Answers] | None = None
 
@@ -159,12 +159,12 @@ class BatchLives:
         return of_lives if whole is None else of_lives + whole.places()
 
     def lines_of(self, found: Found | None = None) -> Integers:
-        """Return the lines of the facts of lives found, or of all, but for the dispatches that ask for too much."""
+        """Return the lines of the facts of lives found, or of all."""
         plan = self._plan
         if found is None:
-            return np.asarray(plan.lines[self._at_once])
+            return plan.lines
         own = slice(*np.searchsorted(plan.lines, (found.start, found.end)).tolist())
-        return np.asarray(plan.lines[own][self._at_once[own] & self._choose(found.lives)[plan.lives[own]]])
+        return np.asarray(plan.lines[own][self._choose(found.lives)[plan.lives[own]]])
 
     def _choose(self, lives: Integers) -> Mask:
         """Return a mask of some lives."""
@@ -248,6 +248,14 @@ class BatchLives:
         if self._jobs:
             self._go_on(found.pick(found.lives < self._jobs))
         return moves, lines.at_turn(late[lines.fact - found.start], self._state.oldest_open)
+
+    def deny(self, denied: dict[int, Refusal], late: Mask, start: int) -> list[Answers]:
+        """Return the refusals of dispatches by their lines, in order; `late`: which lines from `start` on are."""
+        if not denied:
+            return []
+        assert self._lives is not None
+        lines = write_denials(self._lives.facts, denied, self._params_hash)
+        return lines.at_turn(late[lines.fact - start], self._state.oldest_open)
 
     def _make(self, found: Found) -> tuple[Moves, Answers]:
         """Return what lives found move in the run, and their decisions in it in the order of the facts."""
