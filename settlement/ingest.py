@@ -148,7 +148,8 @@ class _Entering:
     def __init__(self, read: Read, lines: Sorted, number: int, bodies: Bodies) -> None:
         """Begin before a chunk's first line; `number`: the partition's."""
         self._read, self._sorted, self._number, self._bodies = read, lines, number, bodies
-        self._positions = np.zeros(0, dtype=np.int64)
+        # Of those that were put.
+        self._positions, self._count = np.zeros(len(read), dtype=np.int64), 0
         self.look()
 
     def look(self) -> None:
@@ -159,10 +160,10 @@ class _Entering:
     def put(self, line: int) -> Bodies:
         """Put what enters before a line into the body; return that."""
         data, starts, ends = self._spans
-        start, stop = len(self._positions), int(self._lines.searchsorted(line))
+        start, stop = self._count, int(self._lines.searchsorted(line))
         if start < stop:
-            positions = self._bodies.add_many(data, starts[start:stop], ends[start:stop])
-            self._positions = np.concatenate((self._positions, positions))
+            self._positions[start:stop] = self._bodies.add_many(data, starts[start:stop], ends[start:stop])
+            self._count = stop
         return self._bodies
 
     def seen(self, line: int) -> Seen:
@@ -175,7 +176,7 @@ class _Entering:
         self.put(len(self._read))
         if len(self._lines):
             heads = self._read.heads
-            keys.add_many(heads.keys[self._lines], heads.contents[self._lines], self._positions)
+            keys.add_many(heads.keys[self._lines], heads.contents[self._lines], self._positions[: self._count])
 
 
 class _Batch:
@@ -196,7 +197,7 @@ class _Batch:
         self._entering = {
             name: _Entering(read, lines, number, self._bodies[name]) for name, number, _ in self._intakes()
         }
-        self._at = -1
+        self._at, judged_at = -1, ""
         while (at := lines.next_alone(self._at + 1)) is not None:
             self._at = at
             self._learn(read, lines.entered_as(at))
@@ -206,7 +207,9 @@ class _Batch:
             elif isinstance(verdict, Refusal):
                 line = chunk[at]
                 self.refused.append(RefusedLine(line.number, verdict))
-                self._keep(_refusal_fact(line, source, verdict, now()))
+                # Lines of a chunk are judged at once.
+                judged_at = judged_at or now()
+                self._keep(_refusal_fact(line, source, verdict, judged_at))
             elif lines.look_ahead(at + 1):
                 for entering in self._entering.values():
                     entering.look()
