@@ -4,49 +4,57 @@ Exit status: 0 done, 1 refused or broken, 2 usage, 3 breaks found.
 """
 
 import sys
+from importlib import import_module
 
 import click
-from sqlalchemy.exc import DatabaseError
 
-from app.backup import BackupRefused
-from app.books import BooksExist, BooksMissing
-from app.commands import ask, check, demo, doctor, earnings, export, keep, migrate, seal, statement, trace, write
 from app.memory import keep_memory
-from app.settings import SettingsInvalid
-from app.traces.alibaba import TraceMalformed
-from events.log import LogFault
-from ledger.errors import LedgerInvariantBroken, ParametersInvalid
-from projections.database import DatabaseUnreachable, SchemaOutdated
-from projections.position import AtRefused
-from projections.project import ProjectionMoved
-from projections.read import AccountUnknown
-from projections.rebuild import RebuildRefused
-from projections.segments import SegmentUnusable
 
 __all__ = ["cli", "main"]
 
-# What a user can cause and mend; anything else is a bug and shows its trace.
-EXPECTED = (
-    AccountUnknown,
-    AtRefused,
-    BackupRefused,
-    BooksExist,
-    BooksMissing,
-    DatabaseUnreachable,
-    LedgerInvariantBroken,
-    LogFault,
-    ParametersInvalid,
-    ProjectionMoved,
-    RebuildRefused,
-    SchemaOutdated,
-    SegmentUnusable,
-    SettingsInvalid,
-    TraceMalformed,
-    OSError,
-)
+# Each with the module that has it, which is imported when the command is asked for: hardly any needs all of them.
+_COMMANDS = {
+    "init": "write",
+    "ingest": "write",
+    "trace": "trace",
+    "run": "write",
+    "balance": "ask",
+    "history": "ask",
+    "supply": "ask",
+    "report": "ask",
+    "epochs": "earnings",
+    "rewards": "earnings",
+    "apy": "earnings",
+    "statement": "statement",
+    "verify": "check",
+    "rebuild": "check",
+    "seal": "seal",
+    "replay": "seal",
+    "doctor": "doctor",
+    "backup": "keep",
+    "restore": "keep",
+    "verify-backup": "keep",
+    "export": "export",
+    "migrate": "migrate",
+    "demo": "demo",
+}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class _Commands(click.Group):
+    """Commands by their names."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = import_module(f"app.commands.{_COMMANDS[cmd_name]}")
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="omnisync-ledger")
 def cli() -> None:
     """Keep the books of a compute network that nobody has to trust.
@@ -59,34 +67,6 @@ def cli() -> None:
     """
 
 
-for command in (
-    write.init,
-    write.ingest,
-    trace.trace,
-    write.run,
-    ask.balance,
-    ask.history,
-    ask.supply,
-    ask.report,
-    earnings.epochs,
-    earnings.rewards,
-    earnings.apy,
-    statement.statement,
-    check.verify,
-    check.rebuild,
-    seal.seal,
-    seal.replay,
-    doctor.doctor,
-    keep.backup,
-    keep.restore,
-    keep.verify_backup,
-    export.export,
-    migrate.migrate,
-    demo.demo,
-):
-    cli.add_command(command)
-
-
 def main() -> None:
     """Run a command; name what was refused or broken in one line."""
     keep_memory()
@@ -96,10 +76,53 @@ def main() -> None:
         # The reader of our output has gone: `omnisync … | head`.
         sys.stderr.close()
         sys.exit(1)
-    except DatabaseError as error:
-        click.echo(f"omnisync: the projections cannot be used: {error.orig}", err=True)
-        click.echo("where they are damaged, `omnisync rebuild` makes them anew", err=True)
+    except Exception as error:
+        said = _explain(error)
+        if not said:
+            raise
+        for line in said:
+            click.echo(line, err=True)
         sys.exit(1)
-    except EXPECTED as error:
-        click.echo(f"omnisync: {error}", err=True)
-        sys.exit(1)
+
+
+def _explain(error: Exception) -> list[str]:
+    """Return what a user is told of an error that he can have caused and can mend; of a bug nothing."""
+    from sqlalchemy.exc import DatabaseError
+
+    from app.backup import BackupRefused
+    from app.books import BooksExist, BooksMissing
+    from app.settings import SettingsInvalid
+    from app.traces.alibaba import TraceMalformed
+    from events.log import LogFault
+    from ledger.errors import LedgerInvariantBroken, ParametersInvalid
+    from projections.database import DatabaseUnreachable, SchemaOutdated
+    from projections.position import AtRefused
+    from projections.project import ProjectionMoved
+    from projections.read import AccountUnknown
+    from projections.rebuild import RebuildRefused
+    from projections.segments import SegmentUnusable
+
+    if isinstance(error, DatabaseError):
+        return [
+            f"omnisync: the projections cannot be used: {error.orig}",
+            "where they are damaged, `omnisync rebuild` makes them anew",
+        ]
+    expected = (
+        AccountUnknown,
+        AtRefused,
+        BackupRefused,
+        BooksExist,
+        BooksMissing,
+        DatabaseUnreachable,
+        LedgerInvariantBroken,
+        LogFault,
+        ParametersInvalid,
+        ProjectionMoved,
+        RebuildRefused,
+        SchemaOutdated,
+        SegmentUnusable,
+        SettingsInvalid,
+        TraceMalformed,
+        OSError,
+    )
+    return [f"omnisync: {error}"] if isinstance(error, expected) else []

@@ -121,7 +121,6 @@ history = Table(
     Column("debits", BaseUnits, nullable=False),
     Column("credits", BaseUnits, nullable=False),
     sqlite_with_rowid=False,
-    postgresql_partition_by="RANGE (sequence)",
 )
 job = Table(
     "job",

@@ -1,6 +1,8 @@
 """The command line as a contract: help, formats, exit status."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -21,7 +23,10 @@ DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
 
 def commands(group: click.Group = cli, prefix: str = "") -> Iterator[tuple[str, click.Command]]:
     """Yield each command with its words."""
-    for name, command in sorted(group.commands.items()):
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
         if isinstance(command, click.Group):
             yield from commands(command, f"{prefix}{name} ")
         else:
@@ -336,3 +341,17 @@ def test_closing_until_a_time_closes_the_epochs_before_it(tmp_path: Path) -> Non
     assert result.exit_code == 0, result.output
     # Genesis, and for each of three days the lane's and the hub's close.
     assert json.loads(result.stdout)["decided"] == 1 + 3 * 2
+
+
+def test_a_start_imports_what_its_command_needs() -> None:
+    """`--version` needs none of what takes time."""
+    code = "import sys, app.cli; print(*{'sqlalchemy', 'numpy', 'pydantic', 'rich'} & sys.modules.keys())"
+
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"
+
+
+def test_a_word_that_is_no_command_is_refused() -> None:
+    result = CliRunner().invoke(cli, ["balnce"])
+
+    assert result.exit_code == 2
+    assert "No such command 'balnce'" in result.output

@@ -16,9 +16,16 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, NamedTuple
 
-from app.cli import main
+import click
+
+from app.cli import cli, main
 
 __all__ = ["Ended", "Started", "omnisync", "start"]
+
+# Commands import what they need as they are asked for: here once for all forks.
+_CONTEXT = click.Context(cli)
+for _name in cli.list_commands(_CONTEXT):
+    cli.get_command(_CONTEXT, _name)
 
 SECONDS_MAX = 60
 
