@@ -10,10 +10,10 @@ import click
 
 from app.memory import keep_memory
 
-__all__ = ["cli", "main"]
+__all__ = ["COMMANDS", "cli", "main"]
 
 # Each with the module that has it, which is imported when the command is asked for: hardly any needs all of them.
-_COMMANDS = {
+COMMANDS = {
     "init": "write",
     "ingest": "write",
     "trace": "trace",
@@ -44,12 +44,12 @@ class _Commands(click.Group):
     """Commands by their names."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(_COMMANDS)
+        return sorted(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
+        if cmd_name not in COMMANDS:
             return None
-        module = import_module(f"app.commands.{_COMMANDS[cmd_name]}")
+        module = import_module(f"app.commands.{COMMANDS[cmd_name]}")
         command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
 

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path, PurePosixPath
 
+from app.cli import COMMANDS
+
 REPO = Path(__file__).resolve().parents[1]
 
 FUNCTION_LINES_MAX = 70
@@ -26,7 +28,7 @@ TOOLS = ("benchmarks/", "dev/", "tests/")
 RUN_BY_NAME = ("dev/", "docs/", "migrations/", "tests/")
 """Folders whose modules are started by a person, by alembic or by pytest, not imported."""
 
-ENTRY_POINTS = {"app.__main__", "benchmarks.__main__"}
+ENTRY_POINTS = {"app.__main__", "benchmarks.__main__", *(f"app.commands.{module}" for module in COMMANDS.values())}
 
 VAGUE_NAMES = {"base", "common", "helper", "helpers", "manager", "managers", "util", "utils"}
 
