@@ -50,6 +50,12 @@ class Spans(NamedTuple):
     starts: Integers
     ends: Integers
 
+    @staticmethod
+    def of(texts: Sequence[bytes]) -> "Spans":
+        """Return texts that were made one by one."""
+        ends = np.cumsum([len(text) for text in texts], dtype=np.int64)
+        return Spans(b"".join(texts), np.append(0, ends)[:-1], ends)
+
 
 Part = bytes | Spans | Integers | Digests
 

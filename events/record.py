@@ -198,9 +198,7 @@ def _merge(parts: list[Spans | bytes]) -> Iterator[Spans]:
     """Make one part of those that stand side by side and are of the same data, or lines by themselves."""
     for data, alike in groupby(parts, key=lambda part: id(part.data) if isinstance(part, Spans) else None):
         if data is None:
-            lines = [part for part in alike if isinstance(part, bytes)]
-            ends = np.cumsum([len(line) for line in lines])
-            yield Spans(b"".join(lines), np.concatenate(([0], ends[:-1])), ends)
+            yield Spans.of([part for part in alike if isinstance(part, bytes)])
         else:
             same = [part for part in alike if isinstance(part, Spans)]
             yield Spans(same[0].data, *(np.concatenate([part[side] for part in same]) for side in (1, 2)))

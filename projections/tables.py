@@ -106,6 +106,7 @@ balance = Table(
     sqlite_with_rowid=False,
 )
 # It refers to accounts as balances do, but is not checked row by row: on PostgreSQL that costs more than the rows.
+# There it is partitioned, as its migration says; said here, that dialect would load wherever tables are used.
 history = Table(
     "history",
     METADATA,

@@ -115,9 +115,8 @@ def _every(kinds: list[Columns], path: str) -> Spans:
 
 def _kinds_of(kinds: list[Columns]) -> Spans:
     """Return the names of their types."""
-    names, counts = [each.kind.__name__.encode() for each in kinds], list(map(len, kinds))
-    ends = np.cumsum([len(name) for name in names])
-    return Spans(b"".join(names), np.repeat(np.concatenate(([0], ends[:-1])), counts), np.repeat(ends, counts))
+    names, counts = Spans.of([each.kind.__name__.encode() for each in kinds]), list(map(len, kinds))
+    return Spans(names.data, np.repeat(names.starts, counts), np.repeat(names.ends, counts))
 
 
 def _is_intake(source: Spans) -> npt.NDArray[np.bool_]:

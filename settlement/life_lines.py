@@ -43,9 +43,7 @@ def write_lives(lives: Lives, parameters: Parameters, params_hash: str) -> list[
 def write_denials(facts: JobFacts, denied: dict[int, Refusal], params_hash: str) -> Answers:
     """Write why dispatches were refused, by their lines."""
     lines = np.array(list(denied))
-    texts = [encode_json(say_why(refusal))[1:-1] for refusal in denied.values()]
-    ends = np.cumsum([len(text) for text in texts])
-    said = Spans(b"".join(texts), np.append(0, ends[:-1]), ends)
+    said = Spans.of([encode_json(say_why(refusal))[1:-1] for refusal in denied.values()])
     return write_answers(
         b"DecisionRefused", lines, _causes(facts, lines), [said], [facts.span("id", lines)], params_hash.encode()
     )
