@@ -48,6 +48,9 @@ POLL_S = 0.5
 FOLD_S, FOLD_SHARE = 1.0, 3
 # Group offsets are for tools that show lag; nobody reads from them.
 COMMIT_S = 5.0
+# A worker that stops in the middle of a rebalance waits no longer for its end, which others may keep it from for
+# `REBALANCE_S`; the group misses it after `SESSION_S`.
+LEAVE_S = 5.0
 # First and longest wait before a partition is taken up anew: longer than a heartbeat, which tells who lost it.
 AGAIN_S, AGAIN_S_MAX = 3.0, 30.0
 
@@ -103,6 +106,13 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             _LOG.info("the group's offsets stay as they are: %r", fault)
             return False
         return True
+
+    async def on_thread_stop(self) -> None:
+        """Leave the group, if that can be told it now."""
+        try:
+            await asyncio.wait_for(super().on_thread_stop(), LEAVE_S)
+        except TimeoutError:
+            _LOG.warning("the group shares partitions out: it will miss this worker in %.0f s", SESSION_S)
 
 
 class _Consumer(driver.Consumer):  # type: ignore[misc]

@@ -182,11 +182,13 @@ async def _serve(
     stopping: Callable[[], bool],
     ends: Mapping[str, int] | None,
 ) -> None:
-    """Run the application until there is a reason to stop. Raises: what it crashed of."""
+    """Run the application until there is a reason to stop, while it starts too. Raises: what it crashed of."""
     app = build_app(brokers, f"{prefix}.ledger", f"{prefix}.project", folding)
+    starting = asyncio.create_task(app.start())
     try:
-        await app.start()
         while not (stopping() or app.crashed):
+            if starting.done():
+                starting.result()
             if ends is not None and await asyncio.to_thread(_has_reached, engine, ends, folding.faults):
                 break
             await asyncio.sleep(WATCH_S)
@@ -194,6 +196,7 @@ async def _serve(
         crashed = app.crashed
     finally:
         await app.stop()
+        starting.cancel()
     if crashed:
         raise app.crash_reason
 

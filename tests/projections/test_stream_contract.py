@@ -32,6 +32,7 @@ SIGNATURES = {
     driver.AIOKafkaConsumerThread._create_worker_consumer: "(self, transport)",
     driver.AIOKafkaConsumerThread._commit: "(self, offsets) -> bool",
     driver.AIOKafkaConsumerThread._ensure_consumer: "(self)",
+    driver.AIOKafkaConsumerThread.on_thread_stop: "(self) -> None",
     App.on_first_start: "(self) -> None",
     Service.crash: "(self, reason) -> None",
     QueueServiceThread.call_thread: "(self, fun, *args, **kwargs)",

@@ -95,7 +95,12 @@ class Worker:
     def end(self) -> None:
         """Ask it to stop, and see that it stops well."""
         self.process.terminate()
-        assert self.process.wait(WAIT_S) == 0, self.said()
+        try:
+            assert self.process.wait(WAIT_S) == 0, self.said()
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGUSR1)
+            wait_until(lambda: "Current thread" in self.said())
+            pytest.fail(self.said())
 
 
 class Cluster:
@@ -239,6 +244,20 @@ def test_a_worker_that_stood_still_cannot_write_what_another_has_taken_over(scen
 
     assert read_rows(cluster.engine) == scene.rows
     assert first.process.poll() is None, first.said()
+
+
+def test_a_worker_that_others_keep_from_joining_stops_all_the_same(scene: Scene, cluster: Cluster) -> None:
+    first = cluster.work()
+    wait_until(lambda: "taken up" in first.said())
+
+    with cluster.engine.begin() as connection:
+        connection.execute(text("LOCK TABLE checkpoint IN EXCLUSIVE MODE"))
+        cluster.put_all(scene)
+        second = cluster.work()
+        wait_until(lambda: "joining" in second.said())
+        second.end()
+
+    assert "will miss this worker" in second.said()
 
 
 @pytest.mark.parametrize("step", ["project.1-rows-written", "project.3-history-written"])
