@@ -7,13 +7,14 @@ stays. Jobs that begin in a batch, with one decision or two, are joined as colum
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from operator import itemgetter
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Connection, select, text, tuple_
+from sqlalchemy import Connection, select, tuple_
 
 from events.columns import Columns, Integers, split_lines
 from events.decisions import EscrowFunded, FeeAllocated, JobRefunded, JobSettled
@@ -24,7 +25,7 @@ from ledger.vectors import sum_items
 from projections import tables
 from projections.batch import Batch, Part
 
-__all__ = ["JobRows", "choose_jobs"]
+__all__ = ["LOOK_UP", "JobRows", "find_jobs"]
 
 # In the order of the columns of `tables.job`.
 JobRow = tuple[Any, ...]
@@ -44,6 +45,12 @@ _INT64_END = 2**63
 _BEGUN_AND_ENDED = 2
 # So many keys are asked for at once; databases bound the parameters of a statement.
 _KEYS_MAX = 400
+# For a list of pairs SQLite would read the whole table; rows of values it looks up one after another. It is one text,
+# so that it is read once; a pair that is not wanted is null.
+LOOK_UP = (
+    f"SELECT {', '.join(f'job.{name}' for name in _NAMES)} FROM (VALUES {', '.join(['(?, ?)'] * _KEYS_MAX)}) AS wanted "
+    "CROSS JOIN job WHERE job.consumer = wanted.column1 AND job.id = wanted.column2"
+)
 
 
 # The decision's line, the row that it alone leads to, and how that joins one that is there; None: it takes its place.
@@ -160,10 +167,7 @@ class JobRows:
                 made.add(key)
             elif key not in made:
                 begun[key] = None
-        keys = list(begun)
-        for start in range(0, len(keys), _KEYS_MAX):
-            for found in connection.execute(choose_jobs(connection.dialect.name, keys[start : start + _KEYS_MAX])):
-                self._rows[found.consumer, found.id] = tuple(found)
+        self._rows |= {(row[0], row[_ID]): row for row in find_jobs(connection, list(begun))}
 
     def _total(self, epoch: int, asset: str) -> Counter[str]:
         key = epoch, asset
@@ -208,23 +212,17 @@ class JobRows:
         return [{"epoch": epoch, "asset": asset, "log": self._log, **total} for (epoch, asset), total in totals]
 
 
-def choose_jobs(dialect: str, keys: list[Key]) -> Any:
-    """Select jobs by consumer and id, at most `_KEYS_MAX` of them.
-
-    For a list of pairs SQLite would read the whole table; rows of values it looks up one after another.
-    """
-    columns = tables.job.c
-    if dialect != "sqlite":
-        return select(tables.job).where(tuple_(columns.consumer, columns.id).in_(keys))
-    wanted = ", ".join(f"(:consumer{n}, :id{n})" for n in range(len(keys)))
-    chosen = text(
-        f"SELECT {', '.join(f'job.{name}' for name in _NAMES)} FROM (VALUES {wanted}) AS wanted "
-        "CROSS JOIN job WHERE job.consumer = wanted.column1 AND job.id = wanted.column2"
-    )
-    values = {
-        f"{name}{n}": part for n, key in enumerate(keys) for name, part in zip(("consumer", "id"), key, strict=True)
-    }
-    return chosen.bindparams(**values).columns(*columns)
+def find_jobs(connection: Connection, keys: Sequence[Key]) -> Iterator[JobRow]:
+    """Yield the rows of those jobs that are there, by consumer and id."""
+    for start in range(0, len(keys), _KEYS_MAX):
+        some = keys[start : start + _KEYS_MAX]
+        if connection.dialect.name == "sqlite":
+            wanted = [*chain.from_iterable(some), *[None] * 2 * (_KEYS_MAX - len(some))]
+            for row in connection.exec_driver_sql(LOOK_UP, tuple(wanted)):
+                yield (*row[:_ESCROW], *map(int, row[_ESCROW:_EPOCH]), *row[_EPOCH:])
+        else:
+            pair = tuple_(tables.job.c.consumer, tables.job.c.id)
+            yield from map(tuple, connection.execute(select(tables.job).where(pair.in_(some))))
 
 
 # --- what stays of a row ---

@@ -7,7 +7,7 @@ from sqlalchemy import insert
 from app.books import MIGRATIONS
 from projections import tables
 from projections.database import migrate, open_sqlite
-from projections.jobs import choose_jobs
+from projections.jobs import LOOK_UP, find_jobs
 
 
 def test_jobs_are_looked_up_and_not_looked_for(tmp_path: Path) -> None:
@@ -21,15 +21,11 @@ def test_jobs_are_looked_up_and_not_looked_for(tmp_path: Path) -> None:
             insert(tables.job),
             [row | {"consumer": consumer, "id": id, "escrow": large} for consumer, id in keys],
         )
-        wanted = [*keys[3:7], ("c0", "j1"), ("nobody", "j3")]
-        chosen = choose_jobs("sqlite", wanted)
+        found = list(find_jobs(connection, [*keys[3:7], ("c0", "j1"), ("nobody", "j3")]))
+        plan = [step[-1] for step in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {LOOK_UP}", (None,) * 800)]
 
-        found = list(connection.execute(chosen))
-        compiled = chosen.compile(engine)
-        values = tuple(compiled.params[name] for name in compiled.positiontup)
-        plan = [step[-1] for step in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}", values)]
-
-    assert [(each.consumer, each.id) for each in found] == keys[3:7]
-    assert {(each.escrow, each.late) for each in found} == {(large, True)}
+    rows = [dict(zip(tables.job.c.keys(), each, strict=True)) for each in found]
+    assert [(each["consumer"], each["id"]) for each in rows] == keys[3:7]
+    assert {(each["escrow"], each["late"]) for each in rows} == {(large, True)}
     assert [step for step in plan if "job" in step] == ["SEARCH job USING PRIMARY KEY (consumer=? AND id=?)"]
     engine.dispose()
