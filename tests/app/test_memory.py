@@ -1,7 +1,8 @@
-"""What a process of ours keeps of its memory."""
+"""What a process of ours keeps of its memory, and which threads it does without."""
 
 import ctypes
 import gc
+import os
 import platform
 import subprocess
 import sys
@@ -22,6 +23,17 @@ for _ in range(2):
 print(faults)
 """
 
+_COMMAND = """
+import os, sys
+from contextlib import suppress
+from app.__main__ import main
+sys.argv = ["omnisync", "--version"]
+with suppress(SystemExit):
+    main()
+import numpy
+print(len(os.listdir("/proc/self/task")))
+"""
+
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told what to keep")
 def test_memory_of_a_batch_is_there_for_the_next() -> None:
@@ -37,3 +49,11 @@ def test_another_library_goes_its_own_way(monkeypatch: pytest.MonkeyPatch) -> No
         assert gc.get_freeze_count()
     finally:
         gc.unfreeze()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="threads are counted where Linux shows them")
+def test_a_command_starts_no_threads_for_matrices() -> None:
+    alone = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    done = subprocess.run([sys.executable, "-c", _COMMAND], check=True, capture_output=True, text=True, env=alone)
+
+    assert done.stdout.splitlines()[-1] == "1"
