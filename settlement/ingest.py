@@ -27,12 +27,23 @@ from events.log import Log
 from events.record import Bodies, Record
 from events.refusal import Reason, Refusal
 from settlement.heads import Heads
-from settlement.intake import INTAKE, Accepted, Duplicate, Intake, Known, Run, Verdict, key_of, seen_before
+from settlement.intake import (
+    INTAKE,
+    Accepted,
+    Duplicate,
+    Intake,
+    Known,
+    Run,
+    Verdict,
+    content_digest,
+    key_of,
+    seen_before,
+)
 from settlement.keys import KeyIndex, Seen
 from settlement.lines import Chunk, Line
 from settlement.remembered import open_intake, seal_intake
 from settlement.routing import HUB, HUB_PARTITION, partitions_of, route
-from settlement.sorting import Bits, Read, Sorted
+from settlement.sorting import NOWHERE, Bits, Read, Sorted
 
 __all__ = ["RAW_BYTES_MAX", "Partitions", "Receipt", "RefusedLine", "ingest", "ingest_whole"]
 
@@ -166,10 +177,10 @@ class _Entering:
             self._count = stop
         return self._bodies
 
-    def seen(self, line: int) -> Seen:
-        """Return what is known of the key of a line that was put."""
-        position = self._positions[self._lines.searchsorted(line)]
-        return Seen(int(position), self._read.heads.contents[line].tobytes())
+    def position(self, line: int) -> int:
+        """Return the position of a line that enters, and is put by now."""
+        self.put(line + 1)
+        return int(self._positions[self._lines.searchsorted(line)])
 
     def take(self, keys: KeyIndex) -> None:
         """Put what is left, and keep the keys of all that entered: each stands there once."""
@@ -200,8 +211,12 @@ class _Batch:
         self._at, judged_at = -1, ""
         while (at := lines.next_alone(self._at + 1)) is not None:
             self._at = at
-            self._learn(read, lines.entered_as(at))
-            verdict = self._admit(*read.event(at))
+            event, data = read.event(at)
+            if isinstance(event, Refusal):
+                verdict: Verdict = event
+            else:
+                self._learn(read, lines.entered_as(at), event)
+                verdict = self._admit(event, data)
             if isinstance(verdict, Duplicate):
                 self._duplicates += 1
             elif isinstance(verdict, Refusal):
@@ -220,12 +235,17 @@ class _Batch:
         self._lines += len(chunk)
         self._duplicates += lines.count_again()
 
-    def _learn(self, read: Read, line: int | None) -> None:
-        """Learn what a line said that entered before the present one under the same key."""
+    def _learn(self, read: Read, line: int | None, event: Event) -> None:
+        """Learn what a line said that entered before the present one under the same key.
+
+        Where that stands is asked only of what says something else.
+        """
         if line is not None:
             name = next(name for name, number, _ in self._intakes() if number == read.places[line])
-            self._entering[name].put(self._at)
-            self._known[name][read.heads.keys[line].tobytes()] = self._entering[name].seen(line)
+            key, content = read.heads.keys[line].tobytes(), read.heads.contents[line].tobytes()
+            again = isinstance(event, Fact) and content_digest(event) == content
+            position = NOWHERE if again else self._entering[name].position(line)
+            self._known[name][key] = Seen(position, content)
 
     def _sort(self, read: Read) -> Sorted:
         """Find what was seen before; tell which lines enter, and which must be judged one by one."""
@@ -272,10 +292,8 @@ class _Batch:
         accepted = self._lines - self._duplicates - len(self.refused)
         return Receipt(self._lines, accepted, self._duplicates, tuple(self.refused), self._partitions.positions())
 
-    def _admit(self, event: Event | Refusal, data: bytes) -> Verdict:
+    def _admit(self, event: Event, data: bytes) -> Verdict:
         """Let each partition that a fact goes to judge it; take it in where it is new, unless one refuses it."""
-        if isinstance(event, Refusal):
-            return event
         key = key_of(event)
         names = route(event, self._partitions.lanes) if isinstance(event, Fact) else (HUB_PARTITION,)
         if len(names) > 1:
@@ -310,10 +328,11 @@ class _Batch:
         self._known[name][key] = self._partitions.intakes[name].take_in(fact, key, position)
 
     def _keep(self, kept: RecordRefused) -> None:
-        """Keep a refused line once, however often it comes."""
+        """Keep a refused line once, however often it comes; there is nothing to judge."""
         key = key_of(kept)
-        self._known[HUB_PARTITION] |= self._partitions.intakes[HUB_PARTITION].keys.find([key])
-        self._admit(kept, encode(kept))
+        keys = self._partitions.intakes[HUB_PARTITION].keys
+        if key not in self._known[HUB_PARTITION] and not keys.find([key]):
+            self._accept(HUB_PARTITION, kept, key, encode(kept))
 
 
 def _refusal_fact(line: Line, source: str, refusal: Refusal, now: str) -> RecordRefused:
