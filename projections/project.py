@@ -41,10 +41,9 @@ from projections.jobs import JobRows
 from projections.partitions import reserve_history
 from projections.past import Past
 from projections.position import history_of, rows_of
-from projections.rows import refused_row
+from projections.rows import refused_fact, refused_facts
 from projections.segments import SegmentUnusable
 from projections.write import (
-    Row,
     insert_columns,
     insert_rows,
     insert_tuples,
@@ -309,7 +308,7 @@ class Projector:
         rows = list(_dead_letters(log, records))
         with self._forgetting(log), self._engine.begin() as connection:
             self._move_checkpoint(connection, log, log, records[-1].end)
-            insert_rows(connection, tables.dead_letter, rows)
+            insert_tuples(connection, tables.dead_letter, rows)
             reach("project.1-rows-written")
         self._positions[log] = records[-1].end
         reach("project.2-committed")
@@ -432,12 +431,15 @@ def _finish(batch: Batch, on_record: Progress | None) -> int:
     return batch.size
 
 
-def _dead_letters(log: str, records: list[Record]) -> Iterator[Row]:
+def _dead_letters(log: str, records: list[Record]) -> Iterator[tuple[Any, ...]]:
     for record in records:
         if _REFUSED not in record.data:
             continue
-        for sequence, line in record.events():
-            if _REFUSED in line:
-                event = decode(line)
-                if isinstance(event, RecordRefused):
-                    yield refused_row(log, sequence, event)
+        first, batch = record.sequence + 1, record.batch
+        if RecordRefused in batch.columns:
+            refused = batch.columns[RecordRefused]
+            yield from refused_facts(log, refused.rows + first, refused)
+        for row in batch.rest.tolist():
+            event = decode(record.line(row))
+            if isinstance(event, RecordRefused):
+                yield refused_fact(log, first + row, event)

@@ -14,21 +14,21 @@ from projections import tables
 from projections.network import network_rows
 from projections.write import Row
 
-__all__ = ["decision_rows", "record_row", "refused_row", "refused_rows"]
+__all__ = ["decision_rows", "record_row", "refused_fact", "refused_facts", "refused_rows"]
 
 
-def refused_row(log: str, sequence: int, event: RecordRefused) -> Row:
+def refused_fact(log: str, sequence: int, event: RecordRefused) -> tuple[Any, ...]:
     """Return the row of a line that was refused."""
     data = event.data
-    return {
-        "log": log,
-        "sequence": sequence,
-        "source": _show(data.source),
-        "place": f"line {data.position}",
-        "reason": data.reason,
-        "detail": _show(data.detail),
-        "raw": data.raw,
-    }
+    return log, sequence, _show(data.source), f"line {data.position}", data.reason, _show(data.detail), data.raw
+
+
+def refused_facts(log: str, sequences: Integers, events: Columns) -> Iterator[tuple[Any, ...]]:
+    """As `refused_fact`, of many: what stands in columns is ASCII and printable."""
+    places = map("line {}".format, events.numbers("data.position").tolist())
+    sources, reasons, details, raws = map(events.texts, ("data.source", "data.reason", "data.detail", "data.raw"))
+    rows = zip(sequences.tolist(), sources, places, reasons, details, raws, strict=True)
+    return ((log, *row) for row in rows)
 
 
 def record_row(log: str, header: Header) -> tuple[Any, ...]:

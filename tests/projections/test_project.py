@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, select
 
+from events.codec import encode
 from events.decisions import (
     AgreedLine,
     DepositCredited,
@@ -21,9 +22,10 @@ from events.decisions import (
     JobSettledData,
     WaitingLine,
 )
-from events.event import Data, Decision
+from events.event import Data, Decision, fact_id
+from events.facts import RecordRefused, RecordRefusedData
 from events.log import LogFault
-from events.record import Record
+from events.record import Header, Record
 from ledger.errors import LedgerInvariantBroken
 from projections import batch
 from projections.database import open_sqlite
@@ -87,6 +89,48 @@ def test_rows_by_columns_are_those_of_decisions_one_by_one(desk: Desk, monkeypat
         monkeypatch.setattr(batch, kinds, frozenset())
 
     assert whole(desk) == by_columns
+
+
+@given(
+    details=st.lists(
+        st.sampled_from(["plain", 'a "quoted" \\ word', "ä", "zero \0", "", "two\nlines"]), min_size=1, max_size=20
+    ),
+    position=st.integers(1, 2**40),
+)
+def test_refused_lines_are_rows_whatever_they_hold(details: list[str], position: int) -> None:
+    facts = [
+        RecordRefused(
+            id=fact_id("intake", f"{n}"),
+            source="intake",
+            stream="intake",
+            subject="intake",
+            occurred_at="2026-01-01T00:00:00.000000Z",
+            key=f"{n}",
+            schema_version=1,
+            data=RecordRefusedData(
+                source=f"file-{n}",
+                position=position + n,
+                reason="not_json",
+                detail=detail,
+                raw="AA==",
+                length=1,
+                sha256="0" * 64,
+            ),
+        )
+        for n, detail in enumerate(details)
+    ]
+    engine = empty()
+    running = Projector(engine)
+    running.take_up("facts/hub")
+
+    running.fold("facts/hub", [Record(Header(sequence=0, count=len(facts), recorded_at=""), list(map(encode, facts)))])
+
+    with engine.connect() as connection:
+        rows = connection.execute(select(dead_letter).order_by(dead_letter.c.sequence)).all()
+    assert [tuple(row) for row in rows] == [
+        ("facts/hub", n + 1, f"file-{n}", f"line {position + n}", "not_json", detail.replace("\0", "\ufffd"), "AA==")
+        for n, detail in enumerate(details)
+    ]
 
 
 @pytest.mark.slow
