@@ -12,7 +12,7 @@ def main() -> None:
     Nor does anything here multiply matrices of floats: the threads that NumPy starts for that, one for each processor,
     spin at first, which takes up to a tenth of it.
     """
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.putenv("OPENBLAS_NUM_THREADS", "1")
     gc.disable()
     from app.cli import main as run
 
