@@ -43,12 +43,14 @@ from settlement.keys import KeyIndex, Seen
 from settlement.lines import Chunk, Line
 from settlement.remembered import open_intake, seal_intake
 from settlement.routing import HUB, HUB_PARTITION, partitions_of, route
-from settlement.sorting import NOWHERE, Bits, Read, Sorted
+from settlement.sorting import Bits, Read, Sorted
 
 __all__ = ["RAW_BYTES_MAX", "Partitions", "Receipt", "RefusedLine", "ingest", "ingest_whole"]
 
 # Of a refused line this much is kept; a longer one is told by its length and digest.
 RAW_BYTES_MAX = 49_152
+# In place of a position that nobody asks for.
+_UNASKED = -1
 Now = Callable[[], str]
 Positions = tuple[tuple[str, int], ...]
 
@@ -244,7 +246,7 @@ class _Batch:
             name = next(name for name, number, _ in self._intakes() if number == read.places[line])
             key, content = read.heads.keys[line].tobytes(), read.heads.contents[line].tobytes()
             again = isinstance(event, Fact) and content_digest(event) == content
-            position = NOWHERE if again else self._entering[name].position(line)
+            position = _UNASKED if again else self._entering[name].position(line)
             self._known[name][key] = Seen(position, content)
 
     def _sort(self, read: Read) -> Sorted:
