@@ -227,6 +227,25 @@ def test_a_chunk_goes_with_its_batch_and_waits_for_no_collector() -> None:
     assert len(left) > 5
 
 
+def test_a_contradiction_names_where_the_first_stands_in_the_same_chunk() -> None:
+    world = build_world(3)
+    desk, facts = Desk(world.parameters, 1), world.facts()
+    first = next(fact for fact in reversed(facts) if not isinstance(fact, ALONE))
+    other = msgspec.structs.replace(first, subject=f"{first.subject}-other")
+    lines = [*map(to_line, facts), msgspec.json.format(to_line(first), indent=-1).replace(b"\n", b" "), to_line(other)]
+    chunk = as_lines([line.rstrip(b"\n") for line in lines])
+
+    [receipt] = ingest([chunk], "test", Partitions(desk.partitions), no_clock)
+
+    numbers, refusal = [refused.number for refused in receipt.refused], receipt.refused[-1].refusal
+    assert len(lines) in numbers
+    assert len(lines) - 1 not in numbers
+    found = re.search(r"said something else at (\d+)$", refusal.detail)
+    assert found is not None
+    events = dict(event for log in desk.partitions[:-1] for record in log.records for event in record.events())
+    assert events[int(found[1])] == encode(first)
+
+
 room = RECORD_BYTES_MAX - HEADER_BYTES_MAX
 sizes = st.lists(st.integers(1, 40) | st.sampled_from((room // 2 - 1, room // 2, room - 2, room - 1)), max_size=12)
 
